@@ -1,0 +1,105 @@
+// NumPy arrays to raw pointers, every one checked: whatever Python passes, nothing native leaves its buffers.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../cpu/ops.h"
+
+namespace electioncode::bindings {
+
+namespace py = pybind11;
+
+[[noreturn]] inline void fail(const char* argument, const std::string& expected, const std::string& got) {
+    throw py::value_error(std::string("_core: ") + argument + " must be " + expected + ", got " + got);
+}
+
+inline std::string describe(const py::array& a) {
+    return std::string(py::str(a.dtype())) + std::string(py::str(a.attr("shape")));
+}
+
+inline bool has_type(const py::array& a, char kind, py::ssize_t itemsize) {
+    return a.dtype().kind() == kind && a.itemsize() == itemsize && a.dtype().byteorder() != '>';
+}
+
+inline bool is_aligned(const py::array& a, std::size_t bytes) {
+    return reinterpret_cast<std::uintptr_t>(a.data()) % bytes == 0;
+}
+
+// Contiguous along the last axis; rows of a 2-D array may lie any whole number of elements apart.
+inline bool rows_are_contiguous(const py::array& a) {
+    const py::ssize_t last = a.ndim() - 1;
+    if (a.shape(last) > 1 && a.strides(last) != a.itemsize()) return false;
+    return a.ndim() == 1 || a.shape(0) <= 1 || a.strides(0) % a.itemsize() == 0;
+}
+
+// One or two dimensions of any element type, as rows.
+struct Rows {
+    char* data = nullptr;
+    std::size_t rows = 1, columns = 0;
+    std::ptrdiff_t stride = 0;
+
+    template <typename T>
+    T* row(std::size_t i) const {
+        return reinterpret_cast<T*>(data + static_cast<std::ptrdiff_t>(i) * stride);
+    }
+};
+
+inline Rows rows_of(const py::array& a, const char* argument, bool write) {
+    if (a.ndim() < 1 || a.ndim() > 2 || !rows_are_contiguous(a))
+        fail(argument, "1-D or 2-D and contiguous along its last axis", describe(a));
+    if (write && !a.writeable()) fail(argument, "writeable", "a read-only array");
+    Rows r;
+    r.data = const_cast<char*>(static_cast<const char*>(a.data()));
+    r.rows = a.ndim() == 2 ? static_cast<std::size_t>(a.shape(0)) : 1;
+    r.columns = static_cast<std::size_t>(a.shape(a.ndim() - 1));
+    r.stride = a.ndim() == 2 ? a.strides(0) : 0;
+    return r;
+}
+
+inline Rows words_of(const py::array& a, const char* argument, std::size_t rows, std::size_t words, bool write) {
+    if (!has_type(a, 'u', 8) || !is_aligned(a, alignof(Word))) fail(argument, "aligned uint64", describe(a));
+    const Rows r = rows_of(a, argument, write);
+    if (r.rows != rows || r.columns != words)
+        fail(argument, std::to_string(rows) + " rows of " + std::to_string(words) + " words", describe(a));
+    if (write && rows > 1 && static_cast<std::size_t>(std::abs(r.stride)) < words * sizeof(Word))
+        fail(argument, "rows that do not overlap", describe(a));
+    return r;
+}
+
+inline Dtype dtype_of(const py::array& a, const char* argument) {
+    if (has_type(a, 'f', 4)) return Dtype::kFloat32;
+    if (has_type(a, 'f', 8)) return Dtype::kFloat64;
+    if (has_type(a, 'f', 2)) return Dtype::kFloat16;
+    if (has_type(a, 'u', 2)) return Dtype::kBFloat16;
+    fail(argument, "float16, float32, float64 or uint16 (the bits of bfloat16)", describe(a));
+}
+
+// A flat tensor that is computed on in place, so alignment is asked for as well.
+inline Rows tensor_of(const py::array& a, const char* argument, bool write) {
+    if (a.ndim() != 1 || !is_aligned(a, static_cast<std::size_t>(a.itemsize()))) fail(argument, "1-D and aligned", describe(a));
+    return rows_of(a, argument, write);
+}
+
+using MaybeArray = std::optional<py::array>;
+
+inline Word* maybe_words(const MaybeArray& a, const char* argument, std::size_t words, bool write) {
+    return a ? words_of(*a, argument, 1, words, write).row<Word>(0) : nullptr;
+}
+
+template <typename Enum>
+inline Enum choice(int value, int count, const char* argument) {
+    if (value < 0 || value >= count) fail(argument, "0 .. " + std::to_string(count - 1), std::to_string(value));
+    return static_cast<Enum>(value);
+}
+
+inline Tie tie_of(int value) { return choice<Tie>(value, 4, "tie"); }
+
+constexpr std::uint32_t kPurposeTie = 0, kPurposeZero = 1;
+
+}  // namespace electioncode::bindings

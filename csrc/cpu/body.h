@@ -1,0 +1,11 @@
+// The algorithms, once for every instruction set: isa_*.cpp includes this inside its own unnamed namespace,
+// after <...> headers and with ELECTIONCODE_SIMD naming its primitives. Everything here has internal linkage.
+#include "formats.h"
+
+#include ELECTIONCODE_SIMD
+
+#include "blocks.h"
+#include "philox.h"
+#include "pack.h"
+#include "vote.h"
+#include "count.h"

@@ -1,0 +1,17 @@
+// The kernels for one instruction set; only this file is compiled with its flags.
+#include <immintrin.h>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels.h"
+
+#define ELECTIONCODE_SIMD "simd_avx2.h"
+
+namespace electioncode {
+namespace {
+#include "body.h"
+}  // namespace
+
+const KernelTable kAvx2Kernels = {"avx2", pack, unpack, update, vote, accumulate, margin, differences, random_words};
+
+}  // namespace electioncode

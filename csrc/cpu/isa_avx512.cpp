@@ -1,0 +1,17 @@
+// The kernels for one instruction set; only this file is compiled with its flags.
+#include <immintrin.h>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels.h"
+
+#define ELECTIONCODE_SIMD "simd_avx512.h"
+
+namespace electioncode {
+namespace {
+#include "body.h"
+}  // namespace
+
+const KernelTable kAvx512Kernels = {"avx512", pack, unpack, update, vote, accumulate, margin, differences, random_words};
+
+}  // namespace electioncode

@@ -1,0 +1,16 @@
+// The kernels for one instruction set; only this file is compiled with its flags.
+#include <cstring>
+#include <type_traits>
+
+#include "kernels.h"
+
+#define ELECTIONCODE_SIMD "simd_scalar.h"
+
+namespace electioncode {
+namespace {
+#include "body.h"
+}  // namespace
+
+const KernelTable kScalarKernels = {"scalar", pack, unpack, update, vote, accumulate, margin, differences, random_words};
+
+}  // namespace electioncode

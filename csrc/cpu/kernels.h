@@ -1,0 +1,127 @@
+// The contract between the operations (ops.cpp) and the kernels of one instruction set.
+// Plain data only: instruction-set translation units share no inline code and no STL with the rest,
+// so no code compiled for AVX-512 can end up behind a symbol that every machine calls.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace electioncode {
+
+using Word = std::uint64_t;
+constexpr std::size_t kWordBits = 64;
+
+enum class Dtype : int { kFloat16, kBFloat16, kFloat32, kFloat64, kInt8 };
+enum class Zero : int { kPlus, kMinus, kRandom, kAbstain };
+enum class Nan : int { kRaise, kMinus, kAbstain };
+enum class Tie : int { kPlus, kMinus, kRandom, kAbstain };
+
+// Philox4x32-10: key (seed, step), counter (word index, stream, purpose).
+struct RandomStream {
+    std::uint32_t seed, step, stream, purpose;
+};
+
+// Signs of x, or of the momentum v <- beta * v + weight * x when v is given (x and v share a dtype).
+struct PackJob {
+    const void* x;
+    void* v;
+    Dtype dtype;
+    std::size_t d;
+    double beta, weight;
+    bool negate;  // signs of -x; with momentum the sign lies in `weight`
+    Zero zero;
+    Nan nan;
+    RandomStream random;
+    std::size_t first_word;  // index of x's first word within the whole vector: the random counter
+    Word* words;             // words[w - words_first]
+    Word* mask;              // nullptr where every coordinate votes
+    std::size_t words_first;
+};
+
+struct UnpackJob {
+    const Word* words;
+    const Word* mask;
+    std::size_t d;
+    Dtype dtype;
+    void* out;
+};
+
+// p <- decay * p, then p <- p + step * sign, each rounded to p's dtype.
+struct UpdateJob {
+    void* p;
+    Dtype dtype;
+    std::size_t d;
+    double decay, step;
+    const Word* words;
+    const Word* mask;
+};
+
+// One bit to count at every coordinate, worth 2^plane.
+enum class DotKind : int { kRow, kNotRow, kRowOrNotMask, kMaskAndNotRow };
+struct Dot {
+    const Word* words;
+    const Word* mask;
+    DotKind kind;
+    int plane;
+};
+
+// out = (2 * count > maximum), where count sums the dots and maximum is its largest possible value.
+struct VoteJob {
+    const Dot* dots;  // sorted by plane
+    std::size_t num_dots;
+    bool plain;           // every dot is a kRow of plane 0
+    std::uint64_t maximum;
+    Tie tie;
+    RandomStream random;
+    std::size_t d;
+    Word* out;  // out[w - out_first]
+    Word* out_mask;
+    std::size_t out_first;
+};
+
+// Adds one dot to carry-save counters: per level sum[l] <- sum ^ pending ^ carry, carry <- majority;
+// the last carry goes to `rest`, which may be pending[0].
+struct AccumulateJob {
+    Dot source;
+    std::size_t source_first;  // source.words[w - source_first]
+    std::size_t num_levels;
+    Word* const* sum;
+    const Word* const* pending;
+    Word* rest;
+    std::size_t d;
+};
+
+struct MarginJob {
+    const Dot* dots;
+    std::size_t num_dots;
+    std::int64_t offset;  // out = count - offset
+    std::size_t d;
+    std::int32_t* out;
+};
+
+struct DifferenceJob {
+    const Word *a, *b;
+    const Word *mask_a, *mask_b;  // counted where both voted; nullptr: all
+};
+
+constexpr std::size_t kVoteScratchWords = 24576;  // 192 KiB a thread, 64-byte aligned
+
+// One row of the dispatch table. Every kernel works on the words [begin, end) of its job.
+struct KernelTable {
+    const char* name;
+    bool (*pack)(const PackJob&, std::size_t begin, std::size_t end);  // true if a NaN was seen
+    void (*unpack)(const UnpackJob&, std::size_t begin, std::size_t end);
+    void (*update)(const UpdateJob&, std::size_t begin, std::size_t end);
+    void (*vote)(const VoteJob&, Word* scratch, std::size_t begin, std::size_t end);
+    void (*accumulate)(const AccumulateJob&, std::size_t begin, std::size_t end);
+    void (*margin)(const MarginJob&, std::size_t begin, std::size_t end);
+    std::uint64_t (*differences)(const DifferenceJob&, std::size_t begin, std::size_t end);
+    void (*random)(const RandomStream&, Word* out, std::size_t begin, std::size_t end);  // out[w - begin]
+};
+
+extern const KernelTable kScalarKernels;
+extern const KernelTable kAvx2Kernels;
+extern const KernelTable kAvx512Kernels;
+extern const KernelTable kNeonKernels;
+
+}  // namespace electioncode

@@ -1,0 +1,208 @@
+#include "ops.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+
+#include "dispatch.h"
+#include "thread_pool.h"
+
+namespace electioncode {
+
+namespace {
+
+// Scratch of the calling thread, one part for each participant: kernels allocate nothing.
+Word* vote_scratch(int participants) {
+    struct Free {
+        void operator()(Word* p) const { ::operator delete[](p, std::align_val_t{64}); }
+    };
+    thread_local std::unique_ptr<Word[], Free> buffer;
+    thread_local std::size_t size = 0;
+    const std::size_t needed = static_cast<std::size_t>(participants) * kVoteScratchWords;
+    if (needed > size) {
+        buffer.reset(new (std::align_val_t{64}) Word[needed]);
+        size = needed;
+    }
+    return buffer.get();
+}
+
+Word* scratch_part(Word* scratch, int participant) {
+    return scratch + static_cast<std::size_t>(participant) * kVoteScratchWords;
+}
+
+std::size_t element_bytes(Dtype dtype) {
+    switch (dtype) {
+        case Dtype::kFloat64: return 8;
+        case Dtype::kFloat32: return 4;
+        case Dtype::kInt8: return 1;
+        default: return 2;
+    }
+}
+
+// Runs kernel(job, begin, end) over the words of all jobs, laid end to end.
+template <typename Job, typename Kernel>
+void for_jobs(const std::vector<Job>& jobs, std::size_t bytes, Kernel kernel) {
+    std::vector<std::size_t> first(jobs.size() + 1, 0);
+    for (std::size_t j = 0; j < jobs.size(); ++j) first[j + 1] = first[j] + num_words(jobs[j].d);
+    parallel_for(first.back(), threads_for(bytes), [&](int, std::size_t begin, std::size_t end) {
+        std::size_t j = static_cast<std::size_t>(std::upper_bound(first.begin(), first.end(), begin) - first.begin()) - 1;
+        for (; j < jobs.size() && first[j] < end; ++j)
+            kernel(jobs[j], std::max(begin, first[j]) - first[j], std::min(end, first[j + 1]) - first[j]);
+    });
+}
+
+struct Plan {
+    std::vector<Dot> dots;
+    std::uint64_t maximum = 0;
+    bool plain = true;
+
+    VoteJob job(const Decision& decision) const {
+        return {dots.data(), dots.size(), plain, maximum, decision.tie, decision.random, decision.d, decision.out, decision.out_mask, 0};
+    }
+    std::size_t bytes(std::size_t d) const { return (dots.size() + 1) * num_words(d) * sizeof(Word); }
+};
+
+// Turns voters into dots. Without masks the count of votes decides: weight * bit, complemented for a negative weight.
+// With masks each voter puts weight * (1 + sign): its vote, and "not a vote against".
+Plan plan_vote(const std::vector<Voter>& voters) {
+    const bool masked = std::any_of(voters.begin(), voters.end(), [](const Voter& v) { return v.mask != nullptr; });
+    Plan plan;
+    for (const Voter& v : voters) {
+        const std::uint64_t weight = static_cast<std::uint64_t>(v.weight < 0 ? -v.weight : v.weight);
+        const DotKind vote = v.weight < 0 ? DotKind::kNotRow : DotKind::kRow;
+        plan.maximum += (masked ? 2 : 1) * weight;
+        for (int plane = 0; weight >> plane; ++plane) {
+            if (!((weight >> plane) & 1)) continue;
+            if (v.mask) {
+                const DotKind against = v.weight < 0 ? DotKind::kMaskAndNotRow : DotKind::kRowOrNotMask;
+                plan.dots.push_back({v.words, v.mask, vote, plane});
+                plan.dots.push_back({v.words, v.mask, against, plane});
+            } else {
+                plan.dots.push_back({v.words, nullptr, vote, plane + (masked ? 1 : 0)});
+            }
+        }
+    }
+    std::stable_sort(plan.dots.begin(), plan.dots.end(), [](const Dot& a, const Dot& b) { return a.plane < b.plane; });
+    plan.plain = std::all_of(plan.dots.begin(), plan.dots.end(), [](const Dot& d) { return d.kind == DotKind::kRow && d.plane == 0; });
+    return plan;
+}
+
+void run_vote(const Plan& plan, const Decision& decision) {
+    const VoteJob job = plan.job(decision);
+    const int participants = threads_for(plan.bytes(decision.d));
+    Word* scratch = vote_scratch(participants);
+    const KernelTable& table = kernels();
+    parallel_for(num_words(decision.d), participants, [&](int i, std::size_t begin, std::size_t end) {
+        table.vote(job, scratch_part(scratch, i), begin, end);
+    });
+}
+
+}  // namespace
+
+bool pack(const std::vector<PackJob>& jobs) {
+    std::size_t bytes = 0;
+    for (const PackJob& job : jobs) bytes += job.d * element_bytes(job.dtype) * (job.v ? 3 : 1);
+    std::atomic<bool> nan{false};
+    const KernelTable& table = kernels();
+    for_jobs(jobs, bytes, [&](const PackJob& job, std::size_t begin, std::size_t end) {
+        if (table.pack(job, begin, end)) nan.store(true, std::memory_order_relaxed);
+    });
+    return nan.load();
+}
+
+void unpack(const UnpackJob& job) {
+    const KernelTable& table = kernels();
+    parallel_for(num_words(job.d), threads_for(job.d * element_bytes(job.dtype)),
+                 [&](int, std::size_t begin, std::size_t end) { table.unpack(job, begin, end); });
+}
+
+void update(const std::vector<UpdateJob>& jobs) {
+    std::size_t bytes = 0;
+    for (const UpdateJob& job : jobs) bytes += 2 * job.d * element_bytes(job.dtype);
+    const KernelTable& table = kernels();
+    for_jobs(jobs, bytes, [&](const UpdateJob& job, std::size_t begin, std::size_t end) { table.update(job, begin, end); });
+}
+
+void majority(const std::vector<Voter>& voters, const Decision& decision) { run_vote(plan_vote(voters), decision); }
+
+void local_majorities(const LocalVote& vote) {
+    constexpr std::size_t kTileBytes = std::size_t{512} << 10;  // of all partitions' rows: stays in the cache for all workers
+    const std::size_t workers = vote.out.size();
+    std::vector<Plan> plans(workers);
+    std::vector<VoteJob> jobs(workers);
+    for (std::size_t i = 0; i < workers; ++i) {
+        std::vector<Voter> voters;
+        for (std::size_t m = vote.first[i]; m < vote.first[i + 1]; ++m) voters.push_back(vote.partitions[vote.members[m]]);
+        plans[i] = plan_vote(voters);
+        Decision decision{vote.tie, vote.random, vote.d, vote.out[i], vote.out_mask.empty() ? nullptr : vote.out_mask[i]};
+        decision.random.stream += static_cast<std::uint32_t>(i);
+        jobs[i] = plans[i].job(decision);
+    }
+    const std::size_t row_bytes = (vote.partitions.size() + 1) * sizeof(Word);
+    const std::size_t tile = std::max<std::size_t>(kTileBytes / row_bytes / 64 * 64, 64);
+    const int participants = threads_for((vote.partitions.size() + workers) * num_words(vote.d) * sizeof(Word));
+    Word* scratch = vote_scratch(participants);
+    const KernelTable& table = kernels();
+    parallel_for(num_words(vote.d), participants, [&](int i, std::size_t begin, std::size_t end) {
+        for (std::size_t w = begin; w < end; w += tile)
+            for (const VoteJob& job : jobs) table.vote(job, scratch_part(scratch, i), w, std::min(end, w + tile));
+    });
+}
+
+void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, const Decision& decision) {
+    run_vote(Plan{dots, maximum, false}, decision);
+}
+
+void margin(const MarginJob& job) {
+    const KernelTable& table = kernels();
+    parallel_for(num_words(job.d), threads_for(job.d * sizeof(std::int32_t)),
+                 [&](int, std::size_t begin, std::size_t end) { table.margin(job, begin, end); });
+}
+
+void accumulate(const AccumulateJob& job) {
+    const KernelTable& table = kernels();
+    parallel_for(num_words(job.d), threads_for((3 * job.num_levels + 2) * num_words(job.d) * sizeof(Word)),
+                 [&](int, std::size_t begin, std::size_t end) { table.accumulate(job, begin, end); });
+}
+
+std::vector<std::int64_t> disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d) {
+    constexpr std::size_t kTile = 4096;  // words: the winner's stay in the cache while the voters stream by
+    std::vector<std::int64_t> total(voters.size(), 0);
+    const int participants = threads_for((voters.size() + 1) * num_words(d) * sizeof(Word));
+    std::vector<std::vector<std::int64_t>> part(static_cast<std::size_t>(participants), total);
+    const KernelTable& table = kernels();
+    parallel_for(num_words(d), participants, [&](int i, std::size_t begin, std::size_t end) {
+        std::vector<std::int64_t>& counts = part[static_cast<std::size_t>(i)];
+        for (std::size_t w = begin; w < end; w += kTile)
+            for (std::size_t v = 0; v < voters.size(); ++v)
+                counts[v] += static_cast<std::int64_t>(table.differences(
+                    {voters[v].words, winner.words, voters[v].mask, winner.mask}, w, std::min(end, w + kTile)));
+    });
+    for (const auto& counts : part)
+        for (std::size_t v = 0; v < voters.size(); ++v) total[v] += counts[v];
+    return total;
+}
+
+void random_words(const RandomStream& stream, Word* out, std::size_t n) {
+    const KernelTable& table = kernels();
+    parallel_for(n, threads_for(n * sizeof(Word) * 4),
+                 [&](int, std::size_t begin, std::size_t end) { table.random(stream, out + begin, begin, end); });
+}
+
+std::uint64_t checksum(const Word* words, std::size_t n) {
+    std::atomic<std::uint64_t> total{0};
+    parallel_for(n, threads_for(n * sizeof(Word)), [&](int, std::size_t begin, std::size_t end) {
+        std::uint64_t sum = 0;
+        for (std::size_t i = begin; i < end; ++i) {
+            // SplitMix64's finaliser of the word and its place: a sum, so that any order gives the same result.
+            std::uint64_t z = words[i] + (i + 1) * 0x9E3779B97F4A7C15u;
+            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+            z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+            sum += z ^ (z >> 31);
+        }
+        total.fetch_add(sum, std::memory_order_relaxed);
+    });
+    return total.load();
+}
+
+}  // namespace electioncode

@@ -1,0 +1,137 @@
+// Floating-point numbers to signs and back, and the two ends of an optimizer step.
+// Included inside the namespace of its instruction set.
+
+// v <- round(round(beta * v) + round(weight * x)): three roundings to the storage type, never contracted.
+template <typename F>
+static inline void momentum_block(const typename F::Storage* x, typename F::Storage* v, typename F::Compute beta,
+                                  typename F::Compute weight) {
+    using C = typename F::Compute;
+    if constexpr (std::is_same<C, typename F::Storage>::value) {
+        for (int i = 0; i < kBlock; ++i) v[i] = beta * v[i] + weight * x[i];
+    } else {
+        alignas(64) C a[kBlock], b[kBlock];
+        F::load(v, a);
+        F::load(x, b);
+        for (int i = 0; i < kBlock; ++i) a[i] *= beta;
+        for (int i = 0; i < kBlock; ++i) b[i] *= weight;
+        F::round(a);
+        F::round(b);
+        for (int i = 0; i < kBlock; ++i) a[i] += b[i];
+        F::store(a, v);
+    }
+}
+
+template <typename F, bool kMomentum>
+static bool pack_plus(const PackJob& job, std::size_t begin, std::size_t end) {  // zero: plus, NaN: raise
+    using S = typename F::Storage;
+    const auto beta = static_cast<typename F::Compute>(job.beta), weight = static_cast<typename F::Compute>(job.weight);
+    Word nan = 0;
+    for_blocks(static_cast<const S*>(job.x), static_cast<S*>(job.v), job.d, begin, end,
+               [&](std::size_t w, const S* x, S* v, int n) {
+                   if constexpr (kMomentum) {
+                       momentum_block<F>(x, v, beta, weight);
+                       x = v;
+                   }
+                   job.words[w - job.words_first] = ~negative_mask<F>(x, nan) & valid_bits(n);
+               });
+    return nan != 0;
+}
+
+template <typename F>
+static bool pack_any(const PackJob& job, std::size_t begin, std::size_t end) {
+    using S = typename F::Storage;
+    const auto beta = static_cast<typename F::Compute>(job.beta), weight = static_cast<typename F::Compute>(job.weight);
+    Word nan = 0;
+    for_blocks(static_cast<const S*>(job.x), static_cast<S*>(job.v), job.d, begin, end,
+               [&](std::size_t w, const S* x, S* v, int n) {
+                   if (v) {
+                       momentum_block<F>(x, v, beta, weight);
+                       x = v;
+                   }
+                   const SignMasks m = sign_masks<F>(x);
+                   const Word valid = valid_bits(n), positive = ~(m.negative | m.zero | m.nan);
+                   Word vote = job.negate ? m.negative & ~m.nan : positive, voted = valid;
+                   if (job.zero == Zero::kPlus) vote |= m.zero;
+                   if (job.zero == Zero::kRandom && (m.zero & valid)) {
+                       Word random;
+                       random_words(job.random, &random, job.first_word + w, job.first_word + w + 1);
+                       vote |= m.zero & random;
+                   }
+                   if (job.zero == Zero::kAbstain) voted &= ~m.zero;
+                   if (job.nan == Nan::kAbstain) voted &= ~m.nan;
+                   nan |= m.nan & valid;
+                   job.words[w - job.words_first] = vote & voted;
+                   if (job.mask) job.mask[w - job.words_first] = voted;
+               });
+    return nan != 0;
+}
+
+template <typename F>
+static bool pack_format(const PackJob& job, std::size_t begin, std::size_t end) {
+    if (job.zero != Zero::kPlus || job.nan != Nan::kRaise || job.negate || job.mask) return pack_any<F>(job, begin, end);
+    return job.v ? pack_plus<F, true>(job, begin, end) : pack_plus<F, false>(job, begin, end);
+}
+
+static bool pack(const PackJob& job, std::size_t begin, std::size_t end) {
+    switch (job.dtype) {
+        case Dtype::kFloat16: return pack_format<Float16>(job, begin, end);
+        case Dtype::kBFloat16: return pack_format<BFloat16>(job, begin, end);
+        case Dtype::kFloat64: return pack_format<Float64>(job, begin, end);
+        default: return pack_format<Float32>(job, begin, end);
+    }
+}
+
+template <typename T>
+static void unpack_type(const UnpackJob& job, std::size_t begin, std::size_t end, T one, T minus_one) {
+    for_blocks(static_cast<T*>(job.out), static_cast<T*>(nullptr), job.d, begin, end, [&](std::size_t w, T* out, T*, int) {
+        expand<T>(job.words[w], one, minus_one, out);
+        if (job.mask) {
+            const Word voted = job.mask[w];
+            for (int i = 0; i < kBlock; ++i) out[i] = (voted >> i) & 1 ? out[i] : T{0};
+        }
+    });
+}
+
+static void unpack(const UnpackJob& job, std::size_t begin, std::size_t end) {
+    switch (job.dtype) {
+        case Dtype::kFloat16: return unpack_type<std::uint16_t>(job, begin, end, 0x3c00, 0xbc00);
+        case Dtype::kBFloat16: return unpack_type<std::uint16_t>(job, begin, end, 0x3f80, 0xbf80);
+        case Dtype::kFloat64: return unpack_type<double>(job, begin, end, 1.0, -1.0);
+        case Dtype::kInt8: return unpack_type<std::int8_t>(job, begin, end, 1, -1);
+        default: return unpack_type<float>(job, begin, end, 1.0f, -1.0f);
+    }
+}
+
+template <typename F>
+static void update_format(const UpdateJob& job, std::size_t begin, std::size_t end) {
+    using S = typename F::Storage;
+    using C = typename F::Compute;
+    const C decay = static_cast<C>(job.decay), step = static_cast<C>(job.step), none = step * C{0};
+    for_blocks(static_cast<S*>(job.p), static_cast<S*>(nullptr), job.d, begin, end, [&](std::size_t w, S* p, S*, int) {
+        alignas(64) C change[kBlock];
+        expand<C>(job.words[w], step, -step, change);
+        if (job.mask) {
+            const Word voted = job.mask[w];
+            for (int i = 0; i < kBlock; ++i) change[i] = (voted >> i) & 1 ? change[i] : none;
+        }
+        if constexpr (std::is_same<C, S>::value) {
+            for (int i = 0; i < kBlock; ++i) p[i] = decay * p[i] + change[i];
+        } else {
+            alignas(64) C a[kBlock];
+            F::load(p, a);
+            for (int i = 0; i < kBlock; ++i) a[i] *= decay;
+            F::round(a);
+            for (int i = 0; i < kBlock; ++i) a[i] += change[i];
+            F::store(a, p);
+        }
+    });
+}
+
+static void update(const UpdateJob& job, std::size_t begin, std::size_t end) {
+    switch (job.dtype) {
+        case Dtype::kFloat16: return update_format<Float16>(job, begin, end);
+        case Dtype::kBFloat16: return update_format<BFloat16>(job, begin, end);
+        case Dtype::kFloat64: return update_format<Float64>(job, begin, end);
+        default: return update_format<Float32>(job, begin, end);
+    }
+}

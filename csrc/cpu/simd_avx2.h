@@ -1,0 +1,161 @@
+// Primitives for AVX2 + F16C. Included inside the namespace of its instruction set.
+
+struct Vec {
+    __m256i v;
+};
+constexpr std::size_t kVecWords = 4;
+
+static inline Vec load(const Word* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
+static inline void store(Word* p, Vec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v); }
+static inline Vec broadcast(Word w) { return {_mm256_set1_epi64x(static_cast<long long>(w))}; }
+static inline Vec bit_and(Vec a, Vec b) { return {_mm256_and_si256(a.v, b.v)}; }
+static inline Vec bit_or(Vec a, Vec b) { return {_mm256_or_si256(a.v, b.v)}; }
+static inline Vec bit_xor(Vec a, Vec b) { return {_mm256_xor_si256(a.v, b.v)}; }
+static inline Vec bit_not(Vec a) { return {_mm256_xor_si256(a.v, _mm256_set1_epi64x(-1))}; }
+static inline Vec and_not(Vec a, Vec b) { return {_mm256_andnot_si256(b.v, a.v)}; }
+static inline Vec or_not(Vec a, Vec b) { return bit_or(a, bit_not(b)); }
+// carry:sum = a + b + c
+static inline Vec xor3(Vec a, Vec b, Vec c) { return bit_xor(bit_xor(a, b), c); }
+static inline Vec majority3(Vec a, Vec b, Vec c) { return bit_or(bit_and(a, b), bit_and(c, bit_xor(a, b))); }
+
+static inline Vec load_part(const Word* p, std::size_t n) {
+    alignas(32) Word part[kVecWords] = {};
+    std::memcpy(part, p, n * sizeof(Word));
+    return load(part);
+}
+static inline void store_part(Word* p, Vec a, std::size_t n) {
+    alignas(32) Word part[kVecWords];
+    store(part, a);
+    std::memcpy(p, part, n * sizeof(Word));
+}
+static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+// Counts of the two nibbles of every byte by table look-up, then sums of bytes per lane.
+static inline Vec add_count(Vec total, Vec a) {
+    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
+                                           0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i low = _mm256_set1_epi8(0x0f);
+    const __m256i counts = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(a.v, low)),
+                                           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(a.v, 4), low)));
+    return {_mm256_add_epi64(total.v, _mm256_sad_epu8(counts, _mm256_setzero_si256()))};
+}
+static inline std::uint64_t sum_lanes(Vec total) {
+    Word part[kVecWords];
+    store(part, total);
+    return part[0] + part[1] + part[2] + part[3];
+}
+
+// 32 lanes of all-ones or zero, 4 x 8 of 32 bits each, to 32 bits in lane order.
+static inline std::uint32_t lanes32_to_bits(__m256i a, __m256i b, __m256i c, __m256i d) {
+    const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undo the per-half interleaving of pack
+    return static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(bytes, order)));
+}
+static inline std::uint32_t lanes16_to_bits(__m256i a, __m256i b) {
+    return static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8)));
+}
+
+// Comparisons of integer lanes that hold the bits of a floating-point number, one struct per lane width.
+template <typename F, std::size_t = sizeof(typename F::Bits)>
+struct Lanes;
+
+template <typename F>
+struct Lanes<F, 4> {
+    static constexpr int kLanes = 8, kGroup = 4;
+    static __m256i set(std::uint32_t b) { return _mm256_set1_epi32(static_cast<int>(b)); }
+    static __m256i greater(__m256i a, __m256i b) { return _mm256_cmpgt_epi32(a, b); }
+    static __m256i equal(__m256i a, __m256i b) { return _mm256_cmpeq_epi32(a, b); }
+    static Word bits(const __m256i* m) { return lanes32_to_bits(m[0], m[1], m[2], m[3]); }
+};
+template <typename F>
+struct Lanes<F, 2> {
+    static constexpr int kLanes = 16, kGroup = 2;
+    static __m256i set(std::uint16_t b) { return _mm256_set1_epi16(static_cast<short>(b)); }
+    static __m256i greater(__m256i a, __m256i b) { return _mm256_cmpgt_epi16(a, b); }
+    static __m256i equal(__m256i a, __m256i b) { return _mm256_cmpeq_epi16(a, b); }
+    static Word bits(const __m256i* m) { return lanes16_to_bits(m[0], m[1]); }
+};
+template <typename F>
+struct Lanes<F, 8> {
+    static constexpr int kLanes = 4, kGroup = 8;
+    static __m256i set(std::uint64_t b) { return _mm256_set1_epi64x(static_cast<long long>(b)); }
+    static __m256i greater(__m256i a, __m256i b) { return _mm256_cmpgt_epi64(a, b); }
+    static __m256i equal(__m256i a, __m256i b) { return _mm256_cmpeq_epi64(a, b); }
+    static Word bits(const __m256i* m) {
+        Word word = 0;
+        for (int i = 0; i < kGroup; ++i) word |= static_cast<Word>(_mm256_movemask_pd(_mm256_castsi256_pd(m[i]))) << (4 * i);
+        return word;
+    }
+};
+
+template <typename F>
+static inline __m256i lanes(const typename F::Storage* x, int i) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i * Lanes<F>::kLanes));
+}
+
+// Signs of 64 coordinates by integer comparison: see simd_scalar.h. Flipping the sign bit turns
+// "greater than -0.0, unsigned" into "greater than 0, signed", which AVX2 has.
+template <typename F>
+static inline SignMasks sign_masks(const typename F::Storage* x) {
+    using L = Lanes<F>;
+    const __m256i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
+    const __m256i zero = _mm256_setzero_si256();
+    SignMasks out{0, 0, 0};
+    for (int i = 0, bit = 0; bit < 64; bit += L::kGroup * L::kLanes) {
+        __m256i negative[L::kGroup], zeros[L::kGroup], nans[L::kGroup];
+        for (int j = 0; j < L::kGroup; ++j, ++i) {
+            const __m256i u = lanes<F>(x, i), size = _mm256_and_si256(u, magnitude);
+            negative[j] = L::greater(_mm256_xor_si256(u, sign), zero);
+            zeros[j] = L::equal(size, zero);
+            nans[j] = L::greater(size, infinity);
+        }
+        out.negative |= L::bits(negative) << bit;
+        out.zero |= L::bits(zeros) << bit;
+        out.nan |= L::bits(nans) << bit;
+    }
+    return out;
+}
+
+template <typename F>
+static inline Word negative_mask(const typename F::Storage* x, Word& nan) {
+    using L = Lanes<F>;
+    const __m256i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i nans = zero;
+    Word word = 0;
+    for (int i = 0, bit = 0; bit < 64; bit += L::kGroup * L::kLanes) {
+        __m256i negative[L::kGroup];
+        for (int j = 0; j < L::kGroup; ++j, ++i) {
+            const __m256i u = lanes<F>(x, i);
+            negative[j] = L::greater(_mm256_xor_si256(u, sign), zero);
+            nans = _mm256_or_si256(nans, L::greater(_mm256_and_si256(u, magnitude), infinity));
+        }
+        word |= L::bits(negative) << bit;
+    }
+    nan |= static_cast<Word>(!_mm256_testz_si256(nans, nans));
+    return word;
+}
+
+template <typename T>
+static inline void expand(Word word, T one, T zero, T* out) {
+    for (int i = 0; i < 64; ++i) out[i] = (word >> i) & 1 ? one : zero;
+}
+template <>
+inline void expand<float>(Word word, float one, float zero, float* out) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256 ones = _mm256_set1_ps(one), zeros = _mm256_set1_ps(zero);
+    for (int i = 0; i < 8; ++i) {
+        const __m256i byte = _mm256_set1_epi32(static_cast<int>((word >> (8 * i)) & 0xff));
+        const __m256 set = _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(byte, bit), bit));
+        _mm256_storeu_ps(out + 8 * i, _mm256_blendv_ps(zeros, ones, set));
+    }
+}
+
+static inline void load_half(const std::uint16_t* x, float* out) {
+    for (int i = 0; i < 64; i += 8)
+        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i))));
+}
+static inline void store_half(const float* x, std::uint16_t* out) {
+    for (int i = 0; i < 64; i += 8)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+}

@@ -1,0 +1,119 @@
+// Primitives for AVX-512 F + BW + DQ + VL. Included inside the namespace of its instruction set.
+
+struct Vec {
+    __m512i v;
+};
+constexpr std::size_t kVecWords = 8;
+
+static inline Vec load(const Word* p) { return {_mm512_loadu_si512(p)}; }
+static inline void store(Word* p, Vec a) { _mm512_storeu_si512(p, a.v); }
+static inline Vec broadcast(Word w) { return {_mm512_set1_epi64(static_cast<long long>(w))}; }
+static inline Vec bit_and(Vec a, Vec b) { return {_mm512_and_si512(a.v, b.v)}; }
+static inline Vec bit_or(Vec a, Vec b) { return {_mm512_or_si512(a.v, b.v)}; }
+static inline Vec bit_xor(Vec a, Vec b) { return {_mm512_xor_si512(a.v, b.v)}; }
+static inline Vec bit_not(Vec a) { return {_mm512_ternarylogic_epi64(a.v, a.v, a.v, 0x55)}; }
+static inline Vec and_not(Vec a, Vec b) { return {_mm512_andnot_si512(b.v, a.v)}; }
+static inline Vec or_not(Vec a, Vec b) { return {_mm512_ternarylogic_epi64(a.v, b.v, b.v, 0xf3)}; }
+// carry:sum = a + b + c, one instruction each: the immediate is the truth table
+static inline Vec xor3(Vec a, Vec b, Vec c) { return {_mm512_ternarylogic_epi64(a.v, b.v, c.v, 0x96)}; }
+static inline Vec majority3(Vec a, Vec b, Vec c) { return {_mm512_ternarylogic_epi64(a.v, b.v, c.v, 0xe8)}; }
+
+static inline Vec load_part(const Word* p, std::size_t n) {
+    return {_mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << n) - 1), p)};
+}
+static inline void store_part(Word* p, Vec a, std::size_t n) {
+    _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << n) - 1), a.v);
+}
+static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+// Counts of the two nibbles of every byte by table look-up, then sums of bytes per lane:
+// VPOPCNTQ would ask for a second row of the dispatch table and gains nothing on memory-bound data.
+static inline Vec add_count(Vec total, Vec a) {
+    const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const __m512i low = _mm512_set1_epi8(0x0f);
+    const __m512i counts = _mm512_add_epi8(_mm512_shuffle_epi8(table, _mm512_and_si512(a.v, low)),
+                                           _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(a.v, 4), low)));
+    return {_mm512_add_epi64(total.v, _mm512_sad_epu8(counts, _mm512_setzero_si512()))};
+}
+static inline std::uint64_t sum_lanes(Vec total) { return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(total.v)); }
+
+// Comparisons of integer lanes that hold the bits of a floating-point number, one struct per lane width.
+template <typename F, std::size_t = sizeof(typename F::Bits)>
+struct Lanes;
+
+template <typename F>
+struct Lanes<F, 4> {
+    static constexpr int kLanes = 16;
+    static __m512i set(std::uint32_t b) { return _mm512_set1_epi32(static_cast<int>(b)); }
+    static Word greater(__m512i a, __m512i b) { return _mm512_cmpgt_epu32_mask(a, b); }
+    static Word no_bits(__m512i a, __m512i b) { return _mm512_testn_epi32_mask(a, b); }
+};
+template <typename F>
+struct Lanes<F, 2> {
+    static constexpr int kLanes = 32;
+    static __m512i set(std::uint16_t b) { return _mm512_set1_epi16(static_cast<short>(b)); }
+    static Word greater(__m512i a, __m512i b) { return _mm512_cmpgt_epu16_mask(a, b); }
+    static Word no_bits(__m512i a, __m512i b) { return _mm512_testn_epi16_mask(a, b); }
+};
+template <typename F>
+struct Lanes<F, 8> {
+    static constexpr int kLanes = 8;
+    static __m512i set(std::uint64_t b) { return _mm512_set1_epi64(static_cast<long long>(b)); }
+    static Word greater(__m512i a, __m512i b) { return _mm512_cmpgt_epu64_mask(a, b); }
+    static Word no_bits(__m512i a, __m512i b) { return _mm512_testn_epi64_mask(a, b); }
+};
+
+// Signs of 64 coordinates by integer comparison: see simd_scalar.h.
+template <typename F>
+static inline SignMasks sign_masks(const typename F::Storage* x) {
+    using L = Lanes<F>;
+    const __m512i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
+    SignMasks out{0, 0, 0};
+    for (int i = 0; i < 64; i += L::kLanes) {
+        const __m512i u = _mm512_loadu_si512(x + i);
+        out.negative |= L::greater(u, sign) << i;
+        out.zero |= L::no_bits(u, magnitude) << i;
+        out.nan |= L::greater(_mm512_and_si512(u, magnitude), infinity) << i;
+    }
+    return out;
+}
+
+template <typename F>
+static inline Word negative_mask(const typename F::Storage* x, Word& nan) {
+    using L = Lanes<F>;
+    const __m512i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
+    Word word = 0;
+    for (int i = 0; i < 64; i += L::kLanes) {
+        const __m512i u = _mm512_loadu_si512(x + i);
+        word |= L::greater(u, sign) << i;
+        nan |= L::greater(_mm512_and_si512(u, magnitude), infinity);
+    }
+    return word;
+}
+
+template <typename T>
+static inline void expand(Word word, T one, T zero, T* out) {
+    for (int i = 0; i < 64; ++i) out[i] = (word >> i) & 1 ? one : zero;
+}
+template <>
+inline void expand<float>(Word word, float one, float zero, float* out) {
+    const __m512 ones = _mm512_set1_ps(one), zeros = _mm512_set1_ps(zero);
+    for (int i = 0; i < 64; i += 16)
+        _mm512_storeu_ps(out + i, _mm512_mask_blend_ps(static_cast<__mmask16>(word >> i), zeros, ones));
+}
+template <>
+inline void expand<double>(Word word, double one, double zero, double* out) {
+    const __m512d ones = _mm512_set1_pd(one), zeros = _mm512_set1_pd(zero);
+    for (int i = 0; i < 64; i += 8)
+        _mm512_storeu_pd(out + i, _mm512_mask_blend_pd(static_cast<__mmask8>(word >> i), zeros, ones));
+}
+
+static inline void load_half(const std::uint16_t* x, float* out) {
+    for (int i = 0; i < 64; i += 16)
+        _mm512_storeu_ps(out + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i))));
+}
+static inline void store_half(const float* x, std::uint16_t* out) {
+    for (int i = 0; i < 64; i += 16)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i),
+                            _mm512_cvtps_ph(_mm512_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+}
