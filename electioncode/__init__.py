@@ -13,14 +13,19 @@ from electioncode._backend import (
     set_num_threads,
 )
 from electioncode._version import __version__
+from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
 from electioncode.signs import PackedSigns, pack
 from electioncode.voting import Tally, disagreement, local_majorities, majority
 
 __all__ = [
+    "AllocationCode",
     "PackedSigns",
     "Tally",
     "__version__",
+    "bernoulli",
     "build_config",
+    "cyclic",
+    "deterministic",
     "disagreement",
     "instruction_set",
     "instruction_sets",
@@ -28,6 +33,8 @@ __all__ = [
     "majority",
     "num_threads",
     "pack",
+    "repetition",
     "set_instruction_set",
     "set_num_threads",
+    "uncoded",
 ]

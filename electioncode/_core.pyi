@@ -24,6 +24,7 @@ def pack_tensors(
     seed: int,
     step: int,
     stream: int,
+    first_word: int,
 ) -> bool: ...
 def unpack(words: Words, mask: Words | None, out: Floats | npt.NDArray[np.int8]) -> None: ...
 def update_tensors(

@@ -33,7 +33,7 @@ bool pack_rows(const py::array& x, const py::array& words, const MaybeArray& mas
 
 bool pack_tensors(const std::vector<py::array>& tensors, const std::optional<std::vector<py::array>>& momenta, double beta,
                   double weight, bool negate, const py::array& words, const MaybeArray& mask, int zero, int nan,
-                  std::uint32_t seed, std::uint32_t step, std::uint32_t stream) {
+                  std::uint32_t seed, std::uint32_t step, std::uint32_t stream, std::size_t first_word) {
     std::size_t total = 0;
     for (const py::array& x : tensors) total += num_words(static_cast<std::size_t>(x.size()));
     if (momenta && momenta->size() != tensors.size()) fail("momenta", "as many as tensors", std::to_string(momenta->size()));
@@ -53,7 +53,7 @@ bool pack_tensors(const std::vector<py::array>& tensors, const std::optional<std
             v = rows.data;
         }
         jobs.push_back({x.data, v, dtype, x.columns, beta, weight, negate, choice<Zero>(zero, 4, "zero"),
-                        choice<Nan>(nan, 3, "nan"), random, first, out + first, out_mask ? out_mask + first : nullptr, 0});
+                        choice<Nan>(nan, 3, "nan"), random, first_word + first, out + first, out_mask ? out_mask + first : nullptr, 0});
         first += num_words(x.columns);
     }
     const Release release;
