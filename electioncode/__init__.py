@@ -17,9 +17,13 @@ from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic,
 from electioncode.signs import PackedSigns, pack
 from electioncode.voting import Tally, disagreement, local_majorities, majority
 
+if TYPE_CHECKING:
+    from electioncode.optim import Signum as Signum
+
 __all__ = [
     "AllocationCode",
     "PackedSigns",
+    "Signum",
     "Tally",
     "__version__",
     "bernoulli",
@@ -38,3 +42,11 @@ __all__ = [
     "set_num_threads",
     "uncoded",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Signum":  # the only name that needs torch
+        from electioncode.optim import Signum
+
+        return Signum
+    raise AttributeError(f"module 'electioncode' has no attribute {name!r}")

@@ -29,9 +29,10 @@ class Signum(torch.optim.Optimizer):
         p <- (1 - lr * weight_decay) * p
         p <- p - lr * s
 
-    That is ``v = v * momentum + grad * (1 - momentum)``, ``p.mul_(1 - lr * weight_decay)``, ``p.add_(s, alpha=-lr)``
-    in torch, bit for bit on every CPU. (torch's shorter ``v.mul_(momentum).add_(grad, alpha=1 - momentum)`` gives
-    other bits on CPUs with and without fused multiply-add, so it cannot be the rule.)
+    That is ``v = v * momentum + grad * (1 - momentum)``, ``p.mul_(1 - lr * weight_decay)``, ``p.sub_(s * lr)`` in
+    torch, bit for bit on every CPU. (torch's shorter ``v.mul_(momentum).add_(grad, alpha=1 - momentum)`` cannot be
+    the rule: it gives other bits on CPUs with and without fused multiply-add, and in 16 bits also at the end of a
+    tensor and in its foreach form.)
 
     Without an election sign(0) = 0, as in ``torch.sign``. With one, the election's zero, NaN and tie policies hold;
     a parameter without a gradient abstains, and where nobody votes the tie policy decides, so use tie="abstain" if
@@ -140,7 +141,16 @@ class Signum(torch.optim.Optimizer):
                 first += size
         return PackedSigns(words, 64 * words.size, mask)
 
-    def _pack(self, params: list[torch.Tensor], group: dict[str, Any], votes: Any, zero: str, nan: str, stream: dict[str, int], partition: int | None) -> None:
+    def _pack(
+        self,
+        params: list[torch.Tensor],
+        group: dict[str, Any],
+        votes: Any,
+        zero: str,
+        nan: str,
+        stream: dict[str, int],
+        partition: int | None,
+    ) -> None:
         beta, sign = group["momentum"], -1.0 if group["maximize"] else 1.0
         grads = [_like(p.grad, p) for p in params]
         buffers = None

@@ -161,11 +161,12 @@ def momentum(v: np.ndarray, g: np.ndarray, beta: float, maximize: bool = False) 
     return (a + b).astype(v.dtype)
 
 
-def update(p: np.ndarray, signs: np.ndarray, lr: float, weight_decay: float = 0.0, maximize: bool = False) -> np.ndarray:
-    """p <- (1 - lr * weight_decay) * p, then p <- p - lr * sign: each rounded to p's dtype, in this order."""
+def update(p: np.ndarray, signs: np.ndarray, lr: float, weight_decay: float = 0.0) -> np.ndarray:
+    """p <- (1 - lr * weight_decay) * p, then p <- p - lr * sign: each product and sum rounded to p's dtype, in this order."""
     compute = np.float64 if p.dtype == np.float64 else np.float32
     decayed = (compute(1 - lr * weight_decay) * p.astype(compute)).astype(p.dtype).astype(compute)
-    return (decayed + compute(-lr) * signs.astype(compute)).astype(p.dtype)
+    change = (compute(-lr) * signs.astype(compute)).astype(p.dtype).astype(compute)
+    return (decayed + change).astype(p.dtype)
 
 
 def checksum(words: Words) -> int:

@@ -10,6 +10,7 @@ struct Native {  // float and double compute in themselves
     static void load(const T* x, T* out) { std::memcpy(out, x, kBlock * sizeof(T)); }
     static void store(const T* x, T* out) { std::memcpy(out, x, kBlock * sizeof(T)); }
     static void round(T*) {}
+    static T rounded(T x) { return x; }
 };
 struct Float32 : Native<float> {
     using Bits = std::uint32_t;
@@ -26,6 +27,7 @@ struct Float16 {
     static constexpr Bits kSign = 0x8000, kMagnitude = 0x7fff, kInfinity = 0x7c00;
     static void load(const Storage* x, float* out) { load_half(x, out); }
     static void store(const float* x, Storage* out) { store_half(x, out); }
+    static float rounded(float x) { return half_to_float(float_to_half(x)); }
     static void round(float* x) {
         Storage bits[kBlock];
         store(x, bits);
@@ -43,8 +45,9 @@ struct BFloat16 {
     static void store(const float* x, Storage* out) {
         for (int i = 0; i < kBlock; ++i) out[i] = float_to_bfloat(x[i]);
     }
+    static float rounded(float x) { return bfloat_to_float(float_to_bfloat(x)); }
     static void round(float* x) {
-        for (int i = 0; i < kBlock; ++i) x[i] = bfloat_to_float(float_to_bfloat(x[i]));
+        for (int i = 0; i < kBlock; ++i) x[i] = rounded(x[i]);
     }
 };
 

@@ -46,7 +46,7 @@ struct UnpackJob {
     void* out;
 };
 
-// p <- decay * p, then p <- p + step * sign, each rounded to p's dtype.
+// p <- decay * p, then p <- p + step * sign: each product and sum rounded to p's dtype.
 struct UpdateJob {
     void* p;
     Dtype dtype;

@@ -106,7 +106,7 @@ template <typename F>
 static void update_format(const UpdateJob& job, std::size_t begin, std::size_t end) {
     using S = typename F::Storage;
     using C = typename F::Compute;
-    const C decay = static_cast<C>(job.decay), step = static_cast<C>(job.step), none = step * C{0};
+    const C decay = static_cast<C>(job.decay), step = F::rounded(static_cast<C>(job.step)), none = step * C{0};
     for_blocks(static_cast<S*>(job.p), static_cast<S*>(nullptr), job.d, begin, end, [&](std::size_t w, S* p, S*, int) {
         alignas(64) C change[kBlock];
         expand<C>(job.words[w], step, -step, change);
