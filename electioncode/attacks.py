@@ -106,7 +106,9 @@ def random(seed: int = 0) -> Attack:
         0..2**32 - 1.
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"random: seed must be an integer in 0..4294967295, got {type(seed).__name__} {seed!r}")
+        raise TypeError(
+            f"random: seed must be an integer in 0..4294967295, got {type(seed).__name__} {seed!r}"
+        )
     if not 0 <= seed < 2**32:
         raise ValueError(f"random: seed must be in 0..4294967295, got {seed}")
     return _Random(int(seed))

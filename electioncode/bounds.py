@@ -20,9 +20,8 @@ _LARGEST_N = 10**9
 
 
 def _number(function: str, argument: str, value: Any, low: float, high: float = math.inf) -> float:
-    """``value`` as a float strictly between ``low`` and ``high`` or equal to ``low`` where that is 0 and
-    allowed by the caller; errors name the open interval."""
-    if isinstance(value, (bool, str)) or not np.isscalar(value):
+    """``value`` as a float strictly between ``low`` and ``high``, or an error that names the interval."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Fraction, np.number)):
         raise TypeError(f"{function}: {argument} must be a number in ({low}, {high}), got {value!r}")
     if not low < float(value) < high:
         raise ValueError(f"{function}: {argument} must be in ({low}, {high}), got {value!r}")
@@ -252,7 +251,9 @@ def blind_adversary_bound(
     """
     alpha = _fraction_of_liars("blind_adversary_bound", alpha)
     name = "blind_adversary_bound"
-    return _signum_bound(name, initial_gap, smoothness_l1, noise_l1, num_workers, num_gradients, 1 - 2 * alpha)
+    return _signum_bound(
+        name, initial_gap, smoothness_l1, noise_l1, num_workers, num_gradients, 1 - 2 * alpha
+    )
 
 
 def byzantine_adversary_bound(
@@ -272,10 +273,13 @@ def byzantine_adversary_bound(
     alpha = _fraction_of_liars("byzantine_adversary_bound", alpha)
     p = float(sign_accuracy)
     if not 0.5 < p <= 1:
-        raise ValueError(f"byzantine_adversary_bound: sign_accuracy must be in (1/2, 1], got {sign_accuracy!r}")
+        raise ValueError(
+            f"byzantine_adversary_bound: sign_accuracy must be in (1/2, 1], got {sign_accuracy!r}"
+        )
     if not alpha < 1 - 1 / (2 * p):
         raise ValueError(
-            f"byzantine_adversary_bound: alpha must be below 1 - 1 / (2 p) = {1 - 1 / (2 * p):.6g}, got {alpha}"
+            "byzantine_adversary_bound: alpha must be below 1 - 1 / (2 p) = "
+            f"{1 - 1 / (2 * p):.6g}, got {alpha}"
         )
     margin = 2 * math.sqrt(2) * (p * (1 - alpha) - 0.5)
     name = "byzantine_adversary_bound"
@@ -322,5 +326,7 @@ def _signum_bound(
     root = _root_of_gradients(function, num_gradients)
     workers = _integer(function, "num_workers", num_workers, 1, _LARGEST_N)
     noise = _noise(function, noise_l1) / (margin * math.sqrt(workers))
-    gap = _number(function, "smoothness_l1", smoothness_l1, 0) * _number(function, "initial_gap", initial_gap, 0)
+    gap = _number(function, "smoothness_l1", smoothness_l1, 0) * _number(
+        function, "initial_gap", initial_gap, 0
+    )
     return 4 * (noise + math.sqrt(gap)) ** 2 / root

@@ -26,9 +26,8 @@ _VERSION = 1
 def _integer(function: str, argument: str, value: Any, low: int, high: int) -> int:
     """``value`` as an int in ``low .. high``, or an error that says what was expected."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(
-            f"{function}: {argument} must be an integer in {low}..{high}, got {type(value).__name__} {value!r}"
-        )
+        kind = type(value).__name__
+        raise TypeError(f"{function}: {argument} must be an integer in {low}..{high}, got {kind} {value!r}")
     if not low <= value <= high:
         raise ValueError(f"{function}: {argument} must be in {low}..{high}, got {value}")
     return int(value)
@@ -325,7 +324,9 @@ def bernoulli(
         )
     if redundancy is not None:
         if not 0 < redundancy <= k:
-            raise ValueError(f"bernoulli: redundancy must be in (0, {k}] (num_partitions), got {redundancy!r}")
+            raise ValueError(
+                f"bernoulli: redundancy must be in (0, {k}] (num_partitions), got {redundancy!r}"
+            )
         p = float(redundancy) / k
     else:
         assert connection_probability is not None
