@@ -233,6 +233,22 @@ std::uint64_t checksum_of(const py::array& words) {
     return checksum(data, n);
 }
 
+Word read_of(const py::array& words) {
+    const std::size_t n = static_cast<std::size_t>(words.size());
+    const Word* data = words_of(words, "words", 1, n, false).row<Word>(0);
+    const Release release;
+    return read_only(data, n);
+}
+
+template <void (*kMove)(const Word*, Word*, std::size_t)>
+void move_between(const py::array& from, const py::array& to) {
+    const std::size_t n = static_cast<std::size_t>(from.size());
+    const Word* source = words_of(from, "source", 1, n, false).row<Word>(0);
+    Word* target = words_of(to, "target", 1, n, true).row<Word>(0);
+    const Release release;
+    kMove(source, target, n);
+}
+
 std::vector<std::pair<std::string, bool>> list_instruction_sets() {
     std::vector<std::pair<std::string, bool>> rows;
     for (const InstructionSet& row : instruction_sets()) rows.emplace_back(row.kernels->name, row.available);
@@ -270,6 +286,9 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     m.def("counters_margin", &counters_margin);
     m.def("random_words", &draw_words);
     m.def("checksum", &checksum_of);
+    m.def("read", &read_of);
+    m.def("copy", &move_between<copy>);
+    m.def("rewrite", &move_between<rewrite>);
     m.def("instruction_sets", &list_instruction_sets);
     m.def("instruction_set", [] { return std::string(kernels().name); });
     m.def("set_instruction_set", &set_instruction_set);

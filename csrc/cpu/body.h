@@ -9,3 +9,4 @@
 #include "pack.h"
 #include "vote.h"
 #include "count.h"
+#include "ceiling.h"

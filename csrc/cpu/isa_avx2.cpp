@@ -12,6 +12,7 @@ namespace {
 #include "body.h"
 }  // namespace
 
-const KernelTable kAvx2Kernels = {"avx2", pack, unpack, update, vote, accumulate, margin, differences, random_words};
+const KernelTable kAvx2Kernels = {"avx2",     pack,        unpack,       update,    vote,       accumulate,
+                                   margin, differences, random_words, read_only, copy_words, read_and_rewrite};
 
 }  // namespace electioncode

@@ -11,6 +11,7 @@ namespace {
 #include "body.h"
 }  // namespace
 
-const KernelTable kScalarKernels = {"scalar", pack, unpack, update, vote, accumulate, margin, differences, random_words};
+const KernelTable kScalarKernels = {"scalar",     pack,        unpack,       update,    vote,       accumulate,
+                                   margin, differences, random_words, read_only, copy_words, read_and_rewrite};
 
 }  // namespace electioncode

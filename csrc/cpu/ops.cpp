@@ -205,4 +205,25 @@ std::uint64_t checksum(const Word* words, std::size_t n) {
     return total.load();
 }
 
+Word read_only(const Word* words, std::size_t n) {
+    std::atomic<Word> total{0};
+    const KernelTable& table = kernels();
+    parallel_for(n, threads_for(n * sizeof(Word)), [&](int, std::size_t begin, std::size_t end) {
+        total.fetch_xor(table.read_only(words, begin, end), std::memory_order_relaxed);
+    });
+    return total.load();
+}
+
+void copy(const Word* from, Word* to, std::size_t n) {
+    const KernelTable& table = kernels();
+    parallel_for(n, threads_for(2 * n * sizeof(Word)),
+                 [&](int, std::size_t begin, std::size_t end) { table.copy(from, to, begin, end); });
+}
+
+void rewrite(const Word* from, Word* to, std::size_t n) {
+    const KernelTable& table = kernels();
+    parallel_for(n, threads_for(3 * n * sizeof(Word)),
+                 [&](int, std::size_t begin, std::size_t end) { table.rewrite(from, to, begin, end); });
+}
+
 }  // namespace electioncode

@@ -55,4 +55,9 @@ std::vector<std::int64_t> disagreement(const std::vector<Voter>& voters, const V
 void random_words(const RandomStream& stream, Word* out, std::size_t n);
 std::uint64_t checksum(const Word* words, std::size_t n);
 
+// For benchmarks: memory's own speed with the kernels and threads in use.
+Word read_only(const Word* words, std::size_t n);
+void copy(const Word* from, Word* to, std::size_t n);
+void rewrite(const Word* from, Word* to, std::size_t n);
+
 }  // namespace electioncode

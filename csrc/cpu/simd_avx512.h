@@ -26,6 +26,13 @@ static inline void store_part(Word* p, Vec a, std::size_t n) {
 }
 static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
+// The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.
+static inline Vec multiply_low_halves(Vec a, Vec b) { return {_mm512_mul_epu32(a.v, b.v)}; }
+static inline Vec high_half(Vec a) { return {_mm512_srli_epi64(a.v, 32)}; }
+static inline Vec join_low_halves(Vec low, Vec high) {
+    return {_mm512_mask_mov_epi32(low.v, 0xaaaa, _mm512_slli_epi64(high.v, 32))};
+}
+
 // Counts of the two nibbles of every byte by table look-up, then sums of bytes per lane:
 // VPOPCNTQ would ask for a second row of the dispatch table and gains nothing on memory-bound data.
 static inline Vec add_count(Vec total, Vec a) {
@@ -93,7 +100,11 @@ static inline Word negative_mask(const typename F::Storage* x, Word& nan) {
 
 template <typename T>
 static inline void expand(Word word, T one, T zero, T* out) {
-    for (int i = 0; i < 64; ++i) out[i] = (word >> i) & 1 ? one : zero;
+    constexpr std::uint8_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    for (int i = 0; i < 8; ++i) {
+        const std::uint8_t byte = static_cast<std::uint8_t>(word >> (8 * i));
+        for (int j = 0; j < 8; ++j) out[8 * i + j] = byte & bit[j] ? one : zero;
+    }
 }
 template <>
 inline void expand<float>(Word word, float one, float zero, float* out) {

@@ -30,6 +30,11 @@ static inline void store_part(Word* p, Vec a, std::size_t n) {
 }
 static inline void prefetch(const void* p) { __builtin_prefetch(p); }
 
+// The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.
+static inline Vec multiply_low_halves(Vec a, Vec b) { return {vmull_u32(vmovn_u64(a.v), vmovn_u64(b.v))}; }
+static inline Vec high_half(Vec a) { return {vshrq_n_u64(a.v, 32)}; }
+static inline Vec join_low_halves(Vec low, Vec high) { return {vsliq_n_u64(low.v, high.v, 32)}; }
+
 static inline Vec add_count(Vec total, Vec a) {
     const uint16x8_t pairs = vpaddlq_u8(vcntq_u8(vreinterpretq_u8_u64(a.v)));
     return {vpadalq_u32(total.v, vpaddlq_u16(pairs))};
@@ -122,7 +127,11 @@ static inline Word negative_mask(const typename F::Storage* x, Word& nan) {
 
 template <typename T>
 static inline void expand(Word word, T one, T zero, T* out) {
-    for (int i = 0; i < 64; ++i) out[i] = (word >> i) & 1 ? one : zero;
+    constexpr std::uint8_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    for (int i = 0; i < 8; ++i) {
+        const std::uint8_t byte = static_cast<std::uint8_t>(word >> (8 * i));
+        for (int j = 0; j < 8; ++j) out[8 * i + j] = byte & bit[j] ? one : zero;
+    }
 }
 template <>
 inline void expand<float>(Word word, float one, float zero, float* out) {

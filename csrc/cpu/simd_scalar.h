@@ -22,6 +22,11 @@ static inline Vec load_part(const Word* p, std::size_t) { return load(p); }
 static inline void store_part(Word* p, Vec a, std::size_t) { store(p, a); }
 static inline void prefetch(const void*) {}
 
+// The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.
+static inline Vec multiply_low_halves(Vec a, Vec b) { return {(a.v & 0xffffffffu) * (b.v & 0xffffffffu)}; }
+static inline Vec high_half(Vec a) { return {a.v >> 32}; }
+static inline Vec join_low_halves(Vec low, Vec high) { return {(low.v & 0xffffffffu) | (high.v << 32)}; }
+
 // Per-lane sums of set bits: add_count() adds those of a to the lanes of total, sum_lanes() ends it.
 static inline Vec add_count(Vec total, Vec a) {
     Word x = a.v - ((a.v >> 1) & 0x5555555555555555u);
@@ -31,42 +36,57 @@ static inline Vec add_count(Vec total, Vec a) {
 }
 static inline std::uint64_t sum_lanes(Vec total) { return total.v; }
 
+// 64 bytes of 0 or 1 to 64 bits: one multiplication moves the low bits of eight bytes into the top byte.
+static inline Word bytes_to_bits(const std::uint8_t* bytes) {
+    Word word = 0;
+    for (int i = 0; i < 8; ++i) {
+        Word eight = 0;
+        for (int j = 0; j < 8; ++j) eight |= static_cast<Word>(bytes[8 * i + j]) << (8 * j);
+        word |= ((eight * 0x0102040810204080u) >> 56) << (8 * i);
+    }
+    return word;
+}
+
 // Signs of 64 coordinates: bit i is set where x[i] < 0 / x[i] == 0 / x[i] is NaN, by integer comparison,
-// so that no floating-point mode (flush to zero) changes a vote.
+// so that no floating-point mode (flush to zero) changes a vote. "Greater than -0.0, unsigned" is "greater than 0,
+// signed" once the sign bit is flipped, and that compilers vectorise even for the oldest CPUs.
 template <typename F>
 static inline SignMasks sign_masks(const typename F::Storage* x) {
-    SignMasks m{0, 0, 0};
-    for (int i = 0; i < 64; ++i) {
-        typename F::Bits u;
-        std::memcpy(&u, x + i, sizeof u);
-        const typename F::Bits magnitude = u & F::kMagnitude;
-        m.negative |= static_cast<Word>(u > F::kSign) << i;
-        m.zero |= static_cast<Word>(magnitude == 0) << i;
-        m.nan |= static_cast<Word>(magnitude > F::kInfinity) << i;
-    }
-    return m;
+    using Signed = typename std::make_signed<typename F::Bits>::type;
+    typename F::Bits u[64];
+    std::memcpy(u, x, sizeof u);
+    std::uint8_t negative[64], zero[64], nan[64];
+    for (int i = 0; i < 64; ++i) negative[i] = static_cast<Signed>(u[i] ^ F::kSign) > 0;
+    for (int i = 0; i < 64; ++i) zero[i] = (u[i] & F::kMagnitude) == 0;
+    for (int i = 0; i < 64; ++i) nan[i] = static_cast<Signed>(u[i] & F::kMagnitude) > static_cast<Signed>(F::kInfinity);
+    return {bytes_to_bits(negative), bytes_to_bits(zero), bytes_to_bits(nan)};
 }
 
 // The negative mask alone; gathers into `nan` whether any coordinate is NaN.
 template <typename F>
 static inline Word negative_mask(const typename F::Storage* x, Word& nan) {
-    Word negative = 0;
-    typename F::Bits largest = 0;
+    using Signed = typename std::make_signed<typename F::Bits>::type;
+    typename F::Bits u[64];
+    std::memcpy(u, x, sizeof u);
+    std::uint8_t negative[64];
+    Signed largest = 0;
+    for (int i = 0; i < 64; ++i) negative[i] = static_cast<Signed>(u[i] ^ F::kSign) > 0;
     for (int i = 0; i < 64; ++i) {
-        typename F::Bits u;
-        std::memcpy(&u, x + i, sizeof u);
-        const typename F::Bits magnitude = u & F::kMagnitude;
-        negative |= static_cast<Word>(u > F::kSign) << i;
+        const Signed magnitude = static_cast<Signed>(u[i] & F::kMagnitude);
         largest = magnitude > largest ? magnitude : largest;
     }
-    nan |= largest > F::kInfinity;
-    return negative;
+    nan |= largest > static_cast<Signed>(F::kInfinity);
+    return bytes_to_bits(negative);
 }
 
 // out[i] = bit i of the word ? one : zero, for 64 coordinates.
 template <typename T>
 static inline void expand(Word word, T one, T zero, T* out) {
-    for (int i = 0; i < 64; ++i) out[i] = (word >> i) & 1 ? one : zero;
+    constexpr std::uint8_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    for (int i = 0; i < 8; ++i) {
+        const std::uint8_t byte = static_cast<std::uint8_t>(word >> (8 * i));
+        for (int j = 0; j < 8; ++j) out[8 * i + j] = byte & bit[j] ? one : zero;
+    }
 }
 
 static inline void load_half(const std::uint16_t* x, float* out) {
