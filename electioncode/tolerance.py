@@ -3,11 +3,12 @@
 Let h_i(m) be the honest message of worker i for the partitions' signs m, and H(m) = sum_i h_i(m). Replacing
 b messages moves the sum by at most 2b, and by exactly that as long as b workers vote for the right side. A
 code therefore tolerates b exactly if H keeps this distance from the decision on both sides of the true
-majority. H is monotone in every m_j, so its least value where the true majority is +1 is reached on the layer
-of sign vectors with the fewest +1 that still win, and its greatest value where it is -1 on the opposite layer.
-Turning all signs maps the second problem to the first with the tie policy turned. What is left is one problem,
-the least H on one layer: by trying all its vectors on packed words (`electioncode.enumeration`), or as an
-integer program (`electioncode.integer_program`). For odd rows and odd k this is Lemma 2 of the paper.
+majority. H is monotone in every m_j, so its least value where the true majority is +1 is reached on the
+layer of sign vectors with the fewest +1 that still win, and its greatest value where it is -1 on the
+opposite layer. Turning all signs maps the second problem to the first with the tie policy turned. What is
+left is one problem, the least H on one layer: by trying all its vectors on packed words
+(`electioncode.enumeration`), or as an integer program (`electioncode.integer_program`). For odd rows and
+odd k this is Lemma 2 of the paper.
 """
 
 from __future__ import annotations
