@@ -1,0 +1,300 @@
+"""``electioncode train``: one model, one attack, several schemes, and what came out of each."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from electioncode import attacks
+from electioncode.cli import CommandError
+
+if TYPE_CHECKING:
+    from electioncode.experiments.datasets import Dataset
+    from electioncode.experiments.runner import Result, Settings
+    from electioncode.experiments.schemes import Scheme
+
+# How a launcher tells a process how many there are.
+_WORLD_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the command to those of :mod:`electioncode.cli`."""
+    p = subparsers.add_parser(
+        "train",
+        help="train one model under one attack with several schemes",
+        description="Trains one model under one attack with several schemes, one after another, each from the same "
+        "initial parameters and with the same batches, and writes summary.json, settings.json, history.csv and "
+        "accuracy.png to OUT/NAME.",
+        epilog="Over MPI: mpiexec -n 10 electioncode train (9 workers and the server).",
+    )
+    add = p.add_argument
+    add("--workers", type=int, default=9, metavar="N", help="number of workers n (default: 9)")
+    add("--byzantine", type=int, default=3, metavar="B", help="how many of them lie, b (default: 3)")
+    add(
+        "--scheme",
+        action="append",
+        metavar="NAME",
+        help="no-attack, uncoded, bernoulli-<E[r]>, deterministic, repetition, <scheme>-no-attack, or all; "
+        "repeatable (default: all; with --code: no-attack, uncoded and that code)",
+    )
+    add("--code", type=Path, metavar="FILE", help="an allocation code as JSON: one more scheme, called code")
+    add("--attack", choices=attacks.NAMES, default="reverse", help="what the liars send (default: reverse)")
+    add("--transport", choices=("mpi", "in-process"), help="default: mpi under mpiexec, in-process otherwise")
+    add("--topology", choices=("server", "allgather"), default="server", help="who counts, over MPI (default: server)")
+    add("--data", default="digits", metavar="digits|PATH", help="a folder with train/<class>/* and test/<class>/*")
+    add("--train-samples", type=int, metavar="N", help="use only N of the training images")
+    add("--test-samples", type=int, metavar="N", help="use only N of the test images")
+    add("--model", help="mlp, cnn, resnet8, resnet14, resnet20 ... (default: cnn, or resnet8 beyond 16x16 pixels)")
+    add("--epochs", type=int, default=12, metavar="N", help="default: 12")
+    add("--batch-size", type=int, metavar="N", help="images a step, over all partitions (default: 8 a worker)")
+    add("--max-steps", type=int, metavar="N", help="end each epoch after N steps")
+    add("--lr", type=float, default=0.01, help="default: 0.01")
+    add("--momentum", type=float, default=0.9, help="default: 0.9")
+    add("--weight-decay", type=float, default=0.0, help="default: 0")
+    add("--dropout", type=float, default=0.1, help="default: 0.1")
+    add("--tie", choices=("plus", "minus", "random", "abstain"), default="abstain", help="default: abstain")
+    add("--zero", choices=("plus", "minus", "random", "abstain"), default="plus", help="sign of 0 (default: plus)")
+    add("--seed", type=int, default=0, help="of everything random (default: 0)")
+    add("--threads", type=int, default=1, help="threads of each process; runs compare only at equal numbers (default: 1)")
+    add("--name", help="of the folder (default: made of data, n, b, attack)")
+    add("--out", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    add(
+        "--progress",
+        choices=("auto", "bar", "lines", "none"),
+        default="auto",
+        help="auto: a bar on a terminal, a line an epoch elsewhere",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; over MPI, in every process."""
+    _check_numbers(args)
+    if (args.transport or _guess_transport()) == "in-process":
+        return _train(args, None)
+    import torch  # noqa: F401  (slow: everybody first, so that nobody waits in MPI's busy loop meanwhile)
+
+    world = _world(args)
+    if world is None:
+        return 2
+    try:
+        return _train(args, world)
+    except CommandError as error:  # the same everywhere: said once
+        if world.rank == 0:
+            raise
+        raise CommandError("") from error
+    except BaseException:
+        # The others wait for this process: end them too.
+        traceback.print_exc()
+        sys.stderr.flush()
+        world.Abort(1)
+        raise
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for option, low, high in (
+        ("workers", 1, 4095), ("byzantine", 0, args.workers), ("epochs", 0, 2**20), ("batch_size", 1, 2**30),
+        ("max_steps", 1, 2**30), ("seed", 0, 2**32 - 1), ("threads", 1, 1024),
+    ):  # fmt: skip
+        value = getattr(args, option)
+        if value is not None and not low <= value <= high:
+            raise CommandError(f"--{option.replace('_', '-')} must be from {low} to {high}, got {value}")
+
+
+def _guess_transport() -> str:
+    return "mpi" if any(int(os.environ.get(name, 1)) > 1 for name in _WORLD_SIZES) else "in-process"
+
+
+def _world(args: argparse.Namespace) -> Any:
+    """MPI's world, once it has the right size; None where rank 0 has already said that it has not."""
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    needed = args.workers + (args.topology == "server")
+    if world.size == needed:
+        return world
+    program = "electioncode" if Path(sys.argv[0]).name == "electioncode" else f"{sys.executable} -m electioncode"
+    given = args.argv if args.transport else [*args.argv, "--transport", "mpi"]
+    server = " and the server" if args.topology == "server" else ""
+    if world.rank == 0:
+        raise CommandError(
+            f"{args.workers} workers{server} over MPI need {needed} processes, got {world.size}. Type:\n\n"
+            f"    mpiexec -n {needed} {program} {shlex.join(given)}\n"
+        )
+    return None
+
+
+def _train(args: argparse.Namespace, world: Any) -> int:
+    import torch
+
+    import electioncode
+    from electioncode.experiments import datasets, models, plots, report, runner
+
+    torch.set_num_threads(args.threads)
+    electioncode.set_num_threads(args.threads)
+    first = world is None or world.rank == 0
+    try:
+        schemes = _schemes(args)
+        data = datasets.load(args.data, args.train_samples, args.test_samples)
+        settings = _settings(args, data)
+        steps = runner.steps_per_epoch(data, settings)
+        model = models.build(settings.model, data.train.shape, data.num_classes)
+        for scheme in schemes:
+            runner.check(scheme, data, settings)
+    except (ValueError, OSError) as error:
+        raise CommandError(str(error)) from error
+    folder = args.out / (args.name or f"{data.name}-{args.workers}-{args.byzantine}-{args.attack}")
+    how = "in one process" if world is None else f"over MPI, {args.topology}"
+    num_parameters = sum(p.numel() for p in model.parameters())
+    title = (
+        f"{data.name}, {settings.model} (d = {num_parameters:,}): {args.workers} workers, {args.byzantine} lie "
+        f"({args.attack}); {settings.batch_size} images a step, {steps * settings.epochs} steps"
+    )
+    if first and args.progress != "none":
+        print(f"{title}; {how}", file=sys.stderr, flush=True)
+
+    summary, histories = [], {}
+    for scheme in schemes:
+        with _progress(args, scheme, steps, first) as on_step, _transport(args, world) as transport:
+            result = runner.train(scheme, data, settings, transport, evaluate=first, on_step=on_step)
+        bytes_sent, identical = _gather(world, result)
+        if first:
+            summary.append(report.entry(scheme, result, bytes_sent, identical))
+            histories[scheme.name] = result.history
+            report.compare(summary)
+            report.write(folder, _record(args, settings, data, num_parameters, how), summary, histories)
+    if first:
+        time_label = "seconds" if world is not None else "seconds (every gradient computed once, for all its workers)"
+        plots.accuracy(folder / "accuracy.png", histories, title, time_label)
+        print(f"\n{title}; {how}\n\n{report.table(summary)}\n\nwrote {folder}/summary.json, settings.json, "
+              "history.csv, accuracy.png", flush=True)  # fmt: skip
+        bad = [row["scheme"] for row in summary if not row["replicas_identical"]]
+        if bad:
+            raise CommandError(f"processes ended with different parameters in: {', '.join(bad)}")
+    return 0
+
+
+def _schemes(args: argparse.Namespace) -> list[Scheme]:
+    from electioncode.codes import AllocationCode
+    from electioncode.experiments import schemes
+
+    names = args.scheme or (["no-attack", "uncoded"] if args.code else ["all"])
+    file = None
+    if args.code:
+        file = AllocationCode.load(args.code)
+        names = [*names, "code"]
+    return schemes.build(names, args.workers, args.byzantine, args.attack, seed=args.seed, file=file)
+
+
+def _settings(args: argparse.Namespace, data: Dataset) -> Settings:
+    from electioncode.experiments import models, runner
+
+    return runner.Settings(
+        model=args.model or models.default_for(data.train.shape),
+        epochs=args.epochs,
+        batch_size=args.batch_size or 8 * args.workers,
+        lr=args.lr,
+        momentum=args.momentum,
+        weight_decay=args.weight_decay,
+        tie=args.tie,
+        zero=args.zero,
+        seed=args.seed,
+        dropout=args.dropout,
+        max_steps=args.max_steps,
+    )
+
+
+def _record(
+    args: argparse.Namespace, settings: Settings, data: Dataset, num_parameters: int, how: str
+) -> dict[str, Any]:
+    """settings.json."""
+    from dataclasses import asdict
+
+    import torch
+
+    import electioncode
+
+    return {
+        "data": args.data,
+        "train_samples": len(data.train),
+        "test_samples": len(data.test),
+        "num_parameters": num_parameters,
+        "num_workers": args.workers,
+        "num_byzantine": args.byzantine,
+        "attack": args.attack,
+        "transport": how,
+        **asdict(settings),
+        "threads": args.threads,
+        "torch": torch.__version__,
+        "build": electioncode.build_config(),
+    }
+
+
+def _transport(args: argparse.Namespace, world: Any) -> Any:
+    from electioncode import transport
+
+    if world is None:
+        return transport.InProcessTransport(args.workers)
+    _meet(world)
+    return transport.MPITransport(world, topology=args.topology)
+
+
+def _meet(world: Any) -> None:
+    """A barrier that sleeps: MPI's own would take the cores from those that it waits for."""
+    request = world.Ibarrier()
+    while not request.Test():
+        time.sleep(1e-3)
+
+
+def _gather(world: Any, result: Result) -> tuple[int, bool]:
+    """Bytes that all workers sent, and whether all processes hold the same parameters (at rank 0)."""
+    if world is None:
+        return result.bytes_sent, True
+    _meet(world)
+    everybody = world.gather((result.bytes_sent, result.parameters_sha256)) or [(0, "")]
+    return sum(sent for sent, _ in everybody), len({sha for _, sha in everybody}) == 1
+
+
+@contextlib.contextmanager
+def _progress(
+    args: argparse.Namespace, scheme: Scheme, steps: int, first: bool
+) -> Iterator[Callable[[Result], None]]:
+    """What shows how far a scheme is: nothing but in rank 0."""
+    mode = args.progress
+    if mode == "auto":
+        mode = "bar" if sys.stderr.isatty() else "lines"
+    if not first or mode == "none":
+        yield lambda result: None
+    elif mode == "bar":
+        from tqdm import tqdm
+
+        with tqdm(total=args.epochs * steps, desc=f"{scheme.name:<20}", unit="step", file=sys.stderr) as bar:
+
+            def advance(result: Result) -> None:
+                bar.set_postfix_str(f"accuracy {100 * result.history[-1][3]:.1f} %", refresh=False)
+                bar.update(result.steps - bar.n)
+
+            yield advance
+    else:
+        shown = 0
+
+        def line(result: Result) -> None:
+            nonlocal shown
+            if len(result.history) > shown:
+                shown = len(result.history)
+                epoch, step, seconds, accuracy = result.history[-1]
+                print(
+                    f"{scheme.name:<20}  epoch {epoch:>3}/{args.epochs}  step {step:>5}  {seconds:7.1f} s  "
+                    f"accuracy {100 * accuracy:5.1f} %",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+        yield line

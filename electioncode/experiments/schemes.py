@@ -1,0 +1,122 @@
+"""Which code and which attackers: the rows of the table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from electioncode import attacks, codes
+
+NAMES = ("no-attack", "uncoded", "bernoulli-2", "bernoulli-3", "deterministic", "repetition")
+UNATTACKED = "-no-attack"  # <scheme>-no-attack: the same code, nobody lies
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One training run of the table.
+
+    Attributes:
+        name: as given on the command line.
+        code: who computes what.
+        attackers: the Byzantine workers, ascending; empty without an attack.
+        attack: its name, None without one.
+        reference: the scheme without attack whose ideal vote this code promises to reach bit for bit; None where
+            it promises nothing against that many attackers.
+    """
+
+    name: str
+    code: codes.AllocationCode
+    attackers: tuple[int, ...]
+    attack: str | None
+    reference: str | None
+
+    def byzantine(self, seed: int) -> dict[int, attacks.Attack]:
+        """What :class:`electioncode.Election` takes: worker -> attack."""
+        if self.attack is None:
+            return {}
+        return {worker: attacks.by_name(self.attack, seed) for worker in self.attackers}
+
+
+def draw_attackers(num_workers: int, num_byzantine: int, seed: int) -> tuple[int, ...]:
+    """The Byzantine workers of a run: one random set of b workers for each seed, as in the paper's experiments."""
+    order = np.argsort(np.random.Philox(key=[seed, 2]).random_raw(num_workers), kind="stable")
+    return tuple(sorted(int(i) for i in order[:num_byzantine]))
+
+
+def repetition_partitions(num_workers: int, num_byzantine: int) -> int:
+    """The largest odd k that divides n and leaves 2b + 1 replicas of each partition (k = 1 if need be)."""
+    for k in range(num_workers, 0, -1):
+        if k % 2 and num_workers % k == 0 and 2 * num_byzantine + 1 <= num_workers // k:
+            return k
+    raise ValueError(
+        f"repetition: num_byzantine must be at most {(num_workers - 1) // 2} of {num_workers} workers, "
+        f"got {num_byzantine}"
+    )
+
+
+def build(
+    names: Sequence[str],
+    num_workers: int,
+    num_byzantine: int,
+    attack: str,
+    *,
+    seed: int = 0,
+    file: codes.AllocationCode | None = None,
+) -> list[Scheme]:
+    """The schemes called ``names``, in that order.
+
+    Args:
+        names: of `NAMES`; also "bernoulli-<E[r]>", "code" for the code of ``file``, "<scheme>-no-attack", and "all"
+            for `NAMES` together with the references that they need.
+        num_workers, num_byzantine: n and b. Every attacked scheme has the same b attackers.
+        attack: for :func:`electioncode.attacks.by_name`.
+        seed: of the attackers and of the Bernoulli codes.
+        file: the code called "code".
+
+    Raises ValueError for an unknown name, and where a code does not exist for n and b.
+    """
+    if not 0 <= num_byzantine <= num_workers:
+        raise ValueError(f"schemes: num_byzantine must be from 0 to {num_workers} workers, got {num_byzantine}")
+    attacks.by_name(attack, seed)  # raises for an unknown one
+    attackers = draw_attackers(num_workers, num_byzantine, seed)
+    wanted: list[str] = []
+    for name in names:
+        wanted += NAMES if name == "all" else (name,)
+    schemes: list[Scheme] = []
+    for name in dict.fromkeys(wanted):
+        base = name.removesuffix(UNATTACKED)
+        code = _code(base, num_workers, num_byzantine, seed, file)
+        if base != name or name == "no-attack":
+            schemes.append(Scheme(name, code, (), None, None))
+            continue
+        reference = None
+        if code.num_byzantine is not None and code.num_byzantine >= num_byzantine > 0:
+            # With as many partitions as workers the ideal vote is that of the plain run without attack.
+            reference = "no-attack" if code.num_partitions == num_workers else base + UNATTACKED
+        scheme = Scheme(name, code, attackers, attack, reference)
+        if "all" in names and reference not in (None, *wanted):
+            schemes.append(Scheme(base + UNATTACKED, code, (), None, None))
+        schemes.append(scheme)
+    return schemes
+
+
+def _code(name: str, n: int, b: int, seed: int, file: codes.AllocationCode | None) -> codes.AllocationCode:
+    if name in ("no-attack", "uncoded"):
+        return codes.uncoded(n)
+    if match := re.fullmatch(r"bernoulli-(\d+(?:\.\d+)?)", name):
+        return codes.bernoulli(n, redundancy=float(match[1]), seed=seed)
+    if name == "deterministic":
+        return codes.deterministic(n, b)
+    if name == "repetition":
+        return codes.repetition(n, repetition_partitions(n, b))
+    if name == "code" and file is not None:
+        if file.num_workers != n:
+            raise ValueError(f"schemes: the code must be for {n} workers, got one for {file.num_workers}: {file!r}")
+        return file
+    raise ValueError(
+        f"schemes: scheme must be one of {', '.join(map(repr, NAMES))}, 'bernoulli-<redundancy>', "
+        f"'<scheme>{UNATTACKED}', 'code' (with a code from a file) or 'all', got {name!r}"
+    )
