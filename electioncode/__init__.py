@@ -15,7 +15,7 @@ from electioncode._backend import (
 from electioncode._version import __version__
 from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
 from electioncode.signs import PackedSigns, pack
-from electioncode.voting import Tally, disagreement, local_majorities, majority
+from electioncode.voting import Tally, coded_majority, disagreement, local_majorities, majority
 
 if TYPE_CHECKING:
     from electioncode.optim import Signum as Signum
@@ -28,6 +28,7 @@ __all__ = [
     "__version__",
     "bernoulli",
     "build_config",
+    "coded_majority",
     "cyclic",
     "deterministic",
     "disagreement",

@@ -41,7 +41,8 @@ def majority(
     stream: int,
     out: Words,
     out_mask: Words | None,
-) -> None: ...
+    count_differences: bool,
+) -> npt.NDArray[np.int64] | None: ...
 def local_majorities(
     words: Words,
     masks: Words | None,
@@ -51,7 +52,18 @@ def local_majorities(
     tie: int,
     seed: int,
     step: int,
-    stream: int,
+    out: Words,
+    out_mask: Words | None,
+) -> None: ...
+def coded_majority(
+    words: Words,
+    masks: Words | None,
+    first: Sequence[int],
+    members: Sequence[int],
+    d: int,
+    tie: int,
+    seed: int,
+    step: int,
     out: Words,
     out_mask: Words | None,
 ) -> None: ...

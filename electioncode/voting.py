@@ -59,7 +59,8 @@ def majority(
     step: int = 0,
     stream: int = 0,
     out: PackedSigns | None = None,
-) -> PackedSigns:
+    return_disagreement: bool = False,
+) -> Any:
     """The majority of n voters at every coordinate.
 
     Args:
@@ -68,16 +69,19 @@ def majority(
         weights: ``(n,)`` integers, negative ones count the opposite vote; absolute sum at most 2**40. None: all 1.
         seed, step, stream: of the random bits, each 0 to 2**32 - 1.
         out: PackedSigns ``(d,)`` to fill, with a mask exactly where tie is "abstain".
+        return_disagreement: also returns what :func:`disagreement` would, read while the votes are in the cache.
 
-    Returns PackedSigns ``(d,)``. Equals ``np.sign(weights @ votes.unpack(np.int64))`` with the tie policy at 0.
+    Returns PackedSigns ``(d,)``, or that and ``(n,)`` int64. Equals ``np.sign(weights @ votes.unpack(np.int64))`` with the tie policy at 0.
     Counts with carry-save adders on words. (Election Coding, Section 2: the decoder, and the encoder of one worker.)
     """
     words, masks, n, d, backend = _rows(votes, "majority")
     policy = _backend.policy("majority", "tie", tie, _backend.TIE)
     keys = _backend.key("majority", seed=seed, step=step, stream=stream)
     result = new_votes(backend, (), d, tie == "abstain", out, "majority")
-    _backend.core.majority(words, masks, _weights(weights, n, "majority"), d, policy, *keys, *outputs(result, "majority"))
-    return result
+    signed = _weights(weights, n, "majority")
+    targets = outputs(result, "majority")
+    counts = _backend.core.majority(words, masks, signed, d, policy, *keys, *targets, return_disagreement)
+    return (result, backend.integers(counts)) if return_disagreement else result
 
 
 def local_majorities(
@@ -100,20 +104,49 @@ def local_majorities(
     Returns PackedSigns ``(n, d)``. Equals ``np.sign(code.allocation @ votes.unpack(np.int64))`` with the tie policy
     at 0. (Election Coding, Section 2: c_i = maj{m_j : j in P_i}.)
     """
+    arguments = _coded(votes, code, tie, seed, step, "local_majorities")
+    result = new_votes(votes.backend, (code.num_workers,), votes.d, tie == "abstain", out, "local_majorities")
+    _backend.core.local_majorities(*arguments, *outputs(result, "local_majorities"))
+    return result
+
+
+def coded_majority(
+    votes: PackedSigns,
+    code: AllocationCode,
+    tie: str = "plus",
+    *,
+    seed: int = 0,
+    step: int = 0,
+    out: PackedSigns | None = None,
+) -> PackedSigns:
+    """What honest workers elect: ``majority(local_majorities(votes, code))`` without storing any message.
+
+    Args:
+        votes: PackedSigns ``(k, d)``, row j the signs of partition j.
+        code: an AllocationCode of k partitions.
+        tie: of the workers' votes and of the vote among them, as in :func:`majority`.
+        out: PackedSigns ``(d,)`` to fill, with a mask exactly where tie is "abstain".
+
+    Returns PackedSigns ``(d,)``. Reads k packed rows and writes one. (Election Coding, Section 2.)
+    """
+    arguments = _coded(votes, code, tie, seed, step, "coded_majority")
+    result = new_votes(votes.backend, (), votes.d, tie == "abstain", out, "coded_majority")
+    _backend.core.coded_majority(*arguments, *outputs(result, "coded_majority"))
+    return result
+
+
+def _coded(votes: PackedSigns, code: AllocationCode, tie: str, seed: int, step: int, function: str) -> tuple[Any, ...]:
+    """Partitions and code as the core takes them: row i of the code is members[first[i]:first[i + 1]]."""
     if not isinstance(votes, PackedSigns) or votes.ndim != 2:
-        raise ValueError("local_majorities: votes must be PackedSigns of shape (k, d)")
+        raise ValueError(f"{function}: votes must be PackedSigns of shape (k, d)")
     if votes.shape[0] != code.num_partitions:
-        raise ValueError(f"local_majorities: votes must have {code.num_partitions} rows, one a partition, got {votes.shape[0]}")
-    policy = _backend.policy("local_majorities", "tie", tie, _backend.TIE)
-    keys = _backend.key("local_majorities", seed=seed, step=step)
+        raise ValueError(f"{function}: votes must have {code.num_partitions} rows, one a partition, got {votes.shape[0]}")
+    policy = _backend.policy(function, "tie", tie, _backend.TIE)
+    keys = _backend.key(function, seed=seed, step=step)
     held = [code.partitions(i) for i in range(code.num_workers)]
     first = [0, *np.cumsum([len(p) for p in held]).tolist()]
     members = [j for p in held for j in p]
-    words, masks = votes.numpy()
-    result = new_votes(votes.backend, (code.num_workers,), votes.d, tie == "abstain", out, "local_majorities")
-    targets = outputs(result, "local_majorities")
-    _backend.core.local_majorities(words, masks, first, members, votes.d, policy, *keys, 1, *targets)
-    return result
+    return (*votes.numpy(), first, members, votes.d, policy, *keys)
 
 
 def disagreement(votes: PackedSigns | Sequence[PackedSigns], winner: PackedSigns) -> Any:

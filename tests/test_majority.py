@@ -122,6 +122,61 @@ def test_local_majorities_equal_reference(isa, threads, rng, tie, masked):
         assert_vote(result, reference.local_majorities(votes.words, allocation, d, tie, votes.mask, 3, 1))
 
 
+def codes_that_share_work(rng):
+    """Equal rows, neighbours that differ in two places, complements, and none of these."""
+    heavy = np.ones((12, 40), dtype=np.uint8)
+    heavy[np.arange(12), rng.integers(0, 40, 12)] = 0
+    mixed = (rng.random((20, 33)) < 0.6).astype(np.uint8)
+    mixed[7:11] = mixed[3]
+    yield ec.repetition(15, 3)
+    yield ec.cyclic(33, 21)
+    yield ec.cyclic(49, 25)
+    yield ec.deterministic(21, 2)
+    yield ec.AllocationCode(heavy)
+    yield ec.AllocationCode(mixed)
+    yield ec.bernoulli(49, redundancy=3, seed=1)
+
+
+@pytest.mark.parametrize("tie", TIES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_shared_work_and_fused_votes(isa, threads, rng, tie, masked):
+    for code in codes_that_share_work(rng):
+        for d in (65, 1500, 9000):
+            votes = votes_of(rng, code.num_partitions, d, masked)
+            local = ec.local_majorities(votes, code, tie, seed=3, step=1)
+            if d < 2000:
+                expected = reference.local_majorities(votes.words, code.allocation, d, tie, votes.mask, 3, 1)
+                assert_vote(local, expected)
+            else:
+                rows = [ec.majority([votes[j] for j in code.partitions(i)], tie, seed=3, step=1, stream=i + 1) for i in range(code.num_workers)]
+                assert all(local[i] == row for i, row in enumerate(rows))
+            assert ec.coded_majority(votes, code, tie, seed=3, step=1) == ec.majority(local, tie, seed=3, step=1)
+
+
+def test_coded_majority_of_empty_rows_and_many_threads(rng):
+    allocation = (rng.random((7, 5)) < 0.4).astype(np.uint8)
+    allocation[2] = 0
+    code = ec.AllocationCode(allocation)
+    votes = votes_of(rng, 5, 1_000_001)
+    for tie in TIES:
+        expected = ec.majority(ec.local_majorities(votes, code, tie, seed=1), tie, seed=1)
+        for n in (1, 2, 5):
+            ec.set_num_threads(n)
+            assert ec.coded_majority(votes, code, tie, seed=1) == expected
+    ec.set_num_threads(None)
+
+
+@pytest.mark.parametrize("n", [1, 5, 17, 40])
+def test_majority_with_disagreement(isa, threads, rng, n):
+    for masked in (False, True):
+        for d in (0, 1, 65, 30_000, 200_001):
+            votes = votes_of(rng, n, d, masked)
+            for tie in ("plus", "abstain"):
+                winner, counts = ec.majority(votes, tie, return_disagreement=True)
+                assert winner == ec.majority(votes, tie)
+                np.testing.assert_array_equal(counts, ec.disagreement(votes, winner))
+
+
 def test_disagreement_equals_reference(isa, threads, rng):
     for masked in (False, True):
         for d in (0, 1, 63, 64, 65, 513, 300_001):

@@ -101,5 +101,6 @@ inline Enum choice(int value, int count, const char* argument) {
 inline Tie tie_of(int value) { return choice<Tie>(value, 4, "tie"); }
 
 constexpr std::uint32_t kPurposeTie = 0, kPurposeZero = 1;
+constexpr std::uint32_t kFirstWorkerStream = 1;  // stream 0 is the global vote's
 
 }  // namespace electioncode::bindings

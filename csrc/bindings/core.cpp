@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "../cpu/coding.h"
 #include "../cpu/dispatch.h"
 #include "../cpu/ops.h"
 #include "../cpu/thread_pool.h"
@@ -128,34 +129,58 @@ Decision decision_of(std::size_t d, int tie, std::uint32_t seed, std::uint32_t s
             maybe_words(out_mask, "out_mask", num_words(d), true)};
 }
 
-void majority_of(const py::object& words, const py::object& masks, const std::optional<std::vector<std::int64_t>>& weights, std::size_t d,
-                 int tie, std::uint32_t seed, std::uint32_t step, std::uint32_t stream, const py::array& out, const MaybeArray& out_mask) {
-    const std::vector<Voter> voters = voters_of(words, masks, weights, d);
-    const Decision decision = decision_of(d, tie, seed, step, stream, out, out_mask);
-    const Release release;
-    majority(voters, decision);
+py::array_t<std::int64_t> counts_of(const std::vector<std::int64_t>& counts) {
+    return py::array_t<std::int64_t>(static_cast<py::ssize_t>(counts.size()), counts.data());
 }
 
-void local_majorities_of(const py::array& words, const MaybeArray& masks, const std::vector<std::size_t>& first,
-                         const std::vector<std::size_t>& members, std::size_t d, int tie, std::uint32_t seed, std::uint32_t step,
-                         std::uint32_t stream, const py::array& out, const MaybeArray& out_mask) {
+py::object majority_of(const py::object& words, const py::object& masks, const std::optional<std::vector<std::int64_t>>& weights,
+                       std::size_t d, int tie, std::uint32_t seed, std::uint32_t step, std::uint32_t stream, const py::array& out,
+                       const MaybeArray& out_mask, bool count_differences) {
+    const std::vector<Voter> voters = voters_of(words, masks, weights, d);
+    const Decision decision = decision_of(d, tie, seed, step, stream, out, out_mask);
+    std::vector<std::int64_t> differences;
+    {
+        const Release release;
+        majority(voters, decision, count_differences ? &differences : nullptr);
+    }
+    return count_differences ? py::object(counts_of(differences)) : py::none();
+}
+
+CodedVote coded_vote_of(const py::array& words, const MaybeArray& masks, const std::vector<std::size_t>& first,
+                        const std::vector<std::size_t>& members, std::size_t d, int tie, std::uint32_t seed, std::uint32_t step) {
     const std::vector<Voter> partitions = voters_of(words, masks ? py::object(*masks) : py::none(), std::nullopt, d);
     if (first.empty() || first.front() != 0 || first.back() != members.size()) fail("first", "offsets into members", "others");
     for (std::size_t i = 1; i < first.size(); ++i)
         if (first[i] < first[i - 1]) fail("first", "not decreasing", std::to_string(first[i]));
     for (const std::size_t m : members)
         if (m >= partitions.size()) fail("members", "partition indices", std::to_string(m));
-    const std::size_t n = first.size() - 1;
-    if (tie_of(tie) == Tie::kAbstain && !out_mask) fail("out_mask", "given where tie is 'abstain'", "None");
+    return {partitions, {first, members}, tie_of(tie), {seed, step, kFirstWorkerStream, kPurposeTie}, d};
+}
+
+void local_majorities_of(const py::array& words, const MaybeArray& masks, const std::vector<std::size_t>& first,
+                         const std::vector<std::size_t>& members, std::size_t d, int tie, std::uint32_t seed, std::uint32_t step,
+                         const py::array& out, const MaybeArray& out_mask) {
+    const CodedVote vote = coded_vote_of(words, masks, first, members, d, tie, seed, step);
+    const std::size_t n = vote.code.num_workers();
+    if (vote.tie == Tie::kAbstain && !out_mask) fail("out_mask", "given where tie is 'abstain'", "None");
     const Rows to = words_of(out, "out", n, num_words(d), true);
     const Rows voted = out_mask ? words_of(*out_mask, "out_mask", n, num_words(d), true) : Rows{};
-    LocalVote vote{partitions, first, members, tie_of(tie), {seed, step, stream, kPurposeTie}, d, {}, {}};
+    std::vector<Word*> rows, masked;
     for (std::size_t i = 0; i < n; ++i) {
-        vote.out.push_back(to.row<Word>(i));
-        if (out_mask) vote.out_mask.push_back(voted.row<Word>(i));
+        rows.push_back(to.row<Word>(i));
+        if (out_mask) masked.push_back(voted.row<Word>(i));
     }
     const Release release;
-    local_majorities(vote);
+    local_majorities(vote, rows, masked);
+}
+
+void coded_majority_of(const py::array& words, const MaybeArray& masks, const std::vector<std::size_t>& first,
+                       const std::vector<std::size_t>& members, std::size_t d, int tie, std::uint32_t seed, std::uint32_t step,
+                       const py::array& out, const MaybeArray& out_mask) {
+    const CodedVote vote = coded_vote_of(words, masks, first, members, d, tie, seed, step);
+    const Decision decision = decision_of(d, tie, seed, step, 0, out, out_mask);
+    const Release release;
+    coded_majority(vote, decision);
 }
 
 py::array_t<std::int64_t> disagreement_of(const py::object& words, const py::object& masks, const py::array& winner,
@@ -168,7 +193,7 @@ py::array_t<std::int64_t> disagreement_of(const py::object& words, const py::obj
         const Release release;
         counts = disagreement(voters, result, d);
     }
-    return py::array_t<std::int64_t>(static_cast<py::ssize_t>(counts.size()), counts.data());
+    return counts_of(counts);
 }
 
 void accumulate_into(const py::array& words, const MaybeArray& mask, int kind, const std::vector<py::array>& sums,
@@ -280,6 +305,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     m.def("update_tensors", &update_tensors);
     m.def("majority", &majority_of);
     m.def("local_majorities", &local_majorities_of);
+    m.def("coded_majority", &coded_majority_of);
     m.def("disagreement", &disagreement_of);
     m.def("accumulate", &accumulate_into);
     m.def("counters_majority", &counters_majority);

@@ -65,18 +65,25 @@ struct Dot {
     int plane;
 };
 
-// out = (2 * count > maximum), where count sums the dots and maximum is its largest possible value.
+// out = (2 * (count - offset) > maximum), where count sums the dots and maximum is the largest that
+// count - offset can be.
 struct VoteJob {
     const Dot* dots;  // sorted by plane
     std::size_t num_dots;
-    bool plain;           // every dot is a kRow of plane 0
+    bool plain;  // every dot is a kRow of plane 0
     std::uint64_t maximum;
     Tie tie;
     RandomStream random;
     std::size_t d;
-    Word* out;  // out[w - out_first]
+    std::size_t first_word;  // index of word 0 within the whole vector: the random counter
+    Word* out;               // out[w - out_first]
     Word* out_mask;
     std::size_t out_first;
+    // A link of a chain counts on from the counters that the link before left in the scratch: rows that are no
+    // longer wanted come again as kNotRow, each adding 1 to the offset. A range is then one tile at most.
+    int chain_planes;  // 0: not in a chain
+    bool continues;
+    std::uint64_t offset;
 };
 
 // Adds one dot to carry-save counters: per level sum[l] <- sum ^ pending ^ carry, carry <- majority;
@@ -102,8 +109,15 @@ struct MarginJob {
 struct DifferenceJob {
     const Word *a, *b;
     const Word *mask_a, *mask_b;  // counted where both voted; nullptr: all
+    std::size_t prefetch_words;   // a[w + prefetch_words] is wanted next
 };
 
+constexpr std::size_t kTileWords = 1024;     // of counters: 8 KiB a plane
+constexpr std::size_t kCounterWords = 8192;  // all planes of a tile
+constexpr std::size_t chain_tile(int planes) {
+    const std::size_t tile = kCounterWords / static_cast<std::size_t>(planes) / 8 * 8;
+    return tile < kTileWords ? tile : kTileWords;
+}
 constexpr std::size_t kVoteScratchWords = 24576;  // 192 KiB a thread, 64-byte aligned
 
 // One row of the dispatch table. Every kernel works on the words [begin, end) of its job.

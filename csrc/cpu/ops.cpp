@@ -5,30 +5,12 @@
 #include <memory>
 
 #include "dispatch.h"
+#include "plan.h"
 #include "thread_pool.h"
 
 namespace electioncode {
 
 namespace {
-
-// Scratch of the calling thread, one part for each participant: kernels allocate nothing.
-Word* vote_scratch(int participants) {
-    struct Free {
-        void operator()(Word* p) const { ::operator delete[](p, std::align_val_t{64}); }
-    };
-    thread_local std::unique_ptr<Word[], Free> buffer;
-    thread_local std::size_t size = 0;
-    const std::size_t needed = static_cast<std::size_t>(participants) * kVoteScratchWords;
-    if (needed > size) {
-        buffer.reset(new (std::align_val_t{64}) Word[needed]);
-        size = needed;
-    }
-    return buffer.get();
-}
-
-Word* scratch_part(Word* scratch, int participant) {
-    return scratch + static_cast<std::size_t>(participant) * kVoteScratchWords;
-}
 
 std::size_t element_bytes(Dtype dtype) {
     switch (dtype) {
@@ -51,16 +33,40 @@ void for_jobs(const std::vector<Job>& jobs, std::size_t bytes, Kernel kernel) {
     });
 }
 
-struct Plan {
-    std::vector<Dot> dots;
-    std::uint64_t maximum = 0;
-    bool plain = true;
+void run_vote(const Plan& plan, const Decision& decision) {
+    const VoteJob job = plan.job(decision);
+    const int participants = threads_for((plan.dots.size() + 1) * num_words(decision.d) * sizeof(Word));
+    Word* scratch = scratch_words(static_cast<std::size_t>(participants) * kVoteScratchWords);
+    const KernelTable& table = kernels();
+    parallel_for(num_words(decision.d), participants, [&](int i, std::size_t begin, std::size_t end) {
+        table.vote(job, scratch + static_cast<std::size_t>(i) * kVoteScratchWords, begin, end);
+    });
+}
 
-    VoteJob job(const Decision& decision) const {
-        return {dots.data(), dots.size(), plain, maximum, decision.tie, decision.random, decision.d, decision.out, decision.out_mask, 0};
-    }
-    std::size_t bytes(std::size_t d) const { return (dots.size() + 1) * num_words(d) * sizeof(Word); }
-};
+// Sums each voter's differences from `winner` in tiles, running first(participant, begin, end) on a tile before.
+template <typename First>
+std::vector<std::int64_t> sum_differences(const std::vector<Voter>& voters, const Voter& winner, std::size_t words, std::size_t tile, First first) {
+    std::vector<std::int64_t> total(voters.size(), 0);
+    const int participants = threads_for((voters.size() + 1) * words * sizeof(Word));
+    std::vector<std::vector<std::int64_t>> part(static_cast<std::size_t>(participants), total);
+    Word* scratch = scratch_words(static_cast<std::size_t>(participants) * kVoteScratchWords);
+    const KernelTable& table = kernels();
+    parallel_for(words, participants, [&](int i, std::size_t begin, std::size_t end) {
+        std::vector<std::int64_t>& counts = part[static_cast<std::size_t>(i)];
+        for (std::size_t w = begin; w < end; w += tile) {
+            const std::size_t stop = std::min(end, w + tile);
+            first(scratch + static_cast<std::size_t>(i) * kVoteScratchWords, w, stop);
+            for (std::size_t v = 0; v < voters.size(); ++v)
+                counts[v] += static_cast<std::int64_t>(
+                    table.differences({voters[v].words, winner.words, voters[v].mask, winner.mask, stop - w}, w, stop));
+        }
+    });
+    for (const auto& counts : part)
+        for (std::size_t v = 0; v < voters.size(); ++v) total[v] += counts[v];
+    return total;
+}
+
+}  // namespace
 
 // Turns voters into dots. Without masks the count of votes decides: weight * bit, complemented for a negative weight.
 // With masks each voter puts weight * (1 + sign): its vote, and "not a vote against".
@@ -87,17 +93,20 @@ Plan plan_vote(const std::vector<Voter>& voters) {
     return plan;
 }
 
-void run_vote(const Plan& plan, const Decision& decision) {
-    const VoteJob job = plan.job(decision);
-    const int participants = threads_for(plan.bytes(decision.d));
-    Word* scratch = vote_scratch(participants);
-    const KernelTable& table = kernels();
-    parallel_for(num_words(decision.d), participants, [&](int i, std::size_t begin, std::size_t end) {
-        table.vote(job, scratch_part(scratch, i), begin, end);
-    });
+Word* scratch_words(std::size_t n) {
+    struct Free {
+        void operator()(Word* p) const { ::operator delete[](p, std::align_val_t{64}); }
+    };
+    thread_local std::unique_ptr<Word[], Free> buffer;
+    thread_local std::size_t size = 0;
+    if (n > size) {
+        buffer.reset();
+        size = 0;  // in case the next line throws
+        buffer.reset(new (std::align_val_t{64}) Word[n]);
+        size = n;
+    }
+    return buffer.get();
 }
-
-}  // namespace
 
 bool pack(const std::vector<PackJob>& jobs) {
     std::size_t bytes = 0;
@@ -123,30 +132,16 @@ void update(const std::vector<UpdateJob>& jobs) {
     for_jobs(jobs, bytes, [&](const UpdateJob& job, std::size_t begin, std::size_t end) { table.update(job, begin, end); });
 }
 
-void majority(const std::vector<Voter>& voters, const Decision& decision) { run_vote(plan_vote(voters), decision); }
-
-void local_majorities(const LocalVote& vote) {
-    constexpr std::size_t kTileBytes = std::size_t{512} << 10;  // of all partitions' rows: stays in the cache for all workers
-    const std::size_t workers = vote.out.size();
-    std::vector<Plan> plans(workers);
-    std::vector<VoteJob> jobs(workers);
-    for (std::size_t i = 0; i < workers; ++i) {
-        std::vector<Voter> voters;
-        for (std::size_t m = vote.first[i]; m < vote.first[i + 1]; ++m) voters.push_back(vote.partitions[vote.members[m]]);
-        plans[i] = plan_vote(voters);
-        Decision decision{vote.tie, vote.random, vote.d, vote.out[i], vote.out_mask.empty() ? nullptr : vote.out_mask[i]};
-        decision.random.stream += static_cast<std::uint32_t>(i);
-        jobs[i] = plans[i].job(decision);
-    }
-    const std::size_t row_bytes = (vote.partitions.size() + 1) * sizeof(Word);
-    const std::size_t tile = std::max<std::size_t>(kTileBytes / row_bytes / 64 * 64, 64);
-    const int participants = threads_for((vote.partitions.size() + workers) * num_words(vote.d) * sizeof(Word));
-    Word* scratch = vote_scratch(participants);
+void majority(const std::vector<Voter>& voters, const Decision& decision, std::vector<std::int64_t>* differences) {
+    const Plan plan = plan_vote(voters);
+    if (!differences) return run_vote(plan, decision);
+    constexpr std::size_t kTileBytes = std::size_t{256} << 10;  // of all voters: still in the cache after the vote
+    const std::size_t tile = std::max<std::size_t>(kTileBytes / ((voters.size() + 1) * sizeof(Word)) / 64 * 64, 512);
+    const VoteJob job = plan.job(decision);
     const KernelTable& table = kernels();
-    parallel_for(num_words(vote.d), participants, [&](int i, std::size_t begin, std::size_t end) {
-        for (std::size_t w = begin; w < end; w += tile)
-            for (const VoteJob& job : jobs) table.vote(job, scratch_part(scratch, i), w, std::min(end, w + tile));
-    });
+    const Voter winner{decision.out, decision.out_mask, 1};
+    *differences = sum_differences(voters, winner, num_words(decision.d), tile,
+                                   [&](Word* scratch, std::size_t begin, std::size_t end) { table.vote(job, scratch, begin, end); });
 }
 
 void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, const Decision& decision) {
@@ -166,21 +161,8 @@ void accumulate(const AccumulateJob& job) {
 }
 
 std::vector<std::int64_t> disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d) {
-    constexpr std::size_t kTile = 4096;  // words: the winner's stay in the cache while the voters stream by
-    std::vector<std::int64_t> total(voters.size(), 0);
-    const int participants = threads_for((voters.size() + 1) * num_words(d) * sizeof(Word));
-    std::vector<std::vector<std::int64_t>> part(static_cast<std::size_t>(participants), total);
-    const KernelTable& table = kernels();
-    parallel_for(num_words(d), participants, [&](int i, std::size_t begin, std::size_t end) {
-        std::vector<std::int64_t>& counts = part[static_cast<std::size_t>(i)];
-        for (std::size_t w = begin; w < end; w += kTile)
-            for (std::size_t v = 0; v < voters.size(); ++v)
-                counts[v] += static_cast<std::int64_t>(table.differences(
-                    {voters[v].words, winner.words, voters[v].mask, winner.mask}, w, std::min(end, w + kTile)));
-    });
-    for (const auto& counts : part)
-        for (std::size_t v = 0; v < voters.size(); ++v) total[v] += counts[v];
-    return total;
+    constexpr std::size_t kTile = 2048;  // words: the winner's stay in the cache while the voters stream by
+    return sum_differences(voters, winner, num_words(d), kTile, [](Word*, std::size_t, std::size_t) {});
 }
 
 void random_words(const RandomStream& stream, Word* out, std::size_t n) {

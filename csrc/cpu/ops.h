@@ -31,18 +31,8 @@ void unpack(const UnpackJob& job);
 void update(const std::vector<UpdateJob>& jobs);
 
 // out = sign of sum_i weight_i * sign_i; the sum of |weight| is at most kMaxTotalWeight.
-void majority(const std::vector<Voter>& voters, const Decision& decision);
-
-// Worker i's majority of the partitions members[first[i] .. first[i + 1]); its ties draw from stream + i.
-struct LocalVote {
-    std::vector<Voter> partitions;
-    std::vector<std::size_t> first, members;
-    Tie tie;
-    RandomStream random;
-    std::size_t d;
-    std::vector<Word*> out, out_mask;  // out_mask is empty, or one a worker
-};
-void local_majorities(const LocalVote& vote);
+// differences, if given, gets each voter's disagreement() with the result, read while it is in the cache.
+void majority(const std::vector<Voter>& voters, const Decision& decision, std::vector<std::int64_t>* differences = nullptr);
 
 // Majority and margin of counters: dots of plane p count 2^p, `maximum` is the largest possible count.
 void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, const Decision& decision);

@@ -25,16 +25,16 @@ template <typename F, bool kMomentum>
 static bool pack_plus(const PackJob& job, std::size_t begin, std::size_t end) {  // zero: plus, NaN: raise
     using S = typename F::Storage;
     const auto beta = static_cast<typename F::Compute>(job.beta), weight = static_cast<typename F::Compute>(job.weight);
-    Word nan = 0;
+    SignReader<F> reader;
     for_blocks(static_cast<const S*>(job.x), static_cast<S*>(job.v), job.d, begin, end,
                [&](std::size_t w, const S* x, S* v, int n) {
                    if constexpr (kMomentum) {
                        momentum_block<F>(x, v, beta, weight);
                        x = v;
                    }
-                   job.words[w - job.words_first] = ~negative_mask<F>(x, nan) & valid_bits(n);
+                   job.words[w - job.words_first] = ~reader.negative(x) & valid_bits(n);
                });
-    return nan != 0;
+    return reader.saw_nan();
 }
 
 template <typename F>
@@ -84,11 +84,14 @@ static bool pack(const PackJob& job, std::size_t begin, std::size_t end) {
 template <typename T>
 static void unpack_type(const UnpackJob& job, std::size_t begin, std::size_t end, T one, T minus_one) {
     for_blocks(static_cast<T*>(job.out), static_cast<T*>(nullptr), job.d, begin, end, [&](std::size_t w, T* out, T*, int) {
-        expand<T>(job.words[w], one, minus_one, out);
+        alignas(64) T signs[kBlock];  // not `out` at once: the compiler cannot know that it is no part of the job
+        expand<T>(job.words[w], one, minus_one, signs);
         if (job.mask) {
-            const Word voted = job.mask[w];
-            for (int i = 0; i < kBlock; ++i) out[i] = (voted >> i) & 1 ? out[i] : T{0};
+            alignas(64) T voted[kBlock];
+            expand<T>(job.mask[w], T{1}, T{0}, voted);
+            for (int i = 0; i < kBlock; ++i) signs[i] = voted[i] != T{0} ? signs[i] : T{0};
         }
+        std::memcpy(out, signs, sizeof signs);
     });
 }
 
@@ -111,8 +114,9 @@ static void update_format(const UpdateJob& job, std::size_t begin, std::size_t e
         alignas(64) C change[kBlock];
         expand<C>(job.words[w], step, -step, change);
         if (job.mask) {
-            const Word voted = job.mask[w];
-            for (int i = 0; i < kBlock; ++i) change[i] = (voted >> i) & 1 ? change[i] : none;
+            alignas(64) C voted[kBlock];
+            expand<C>(job.mask[w], C{1}, C{0}, voted);
+            for (int i = 0; i < kBlock; ++i) change[i] = voted[i] != C{0} ? change[i] : none;
         }
         if constexpr (std::is_same<C, S>::value) {
             for (int i = 0; i < kBlock; ++i) p[i] = decay * p[i] + change[i];

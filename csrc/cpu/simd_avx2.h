@@ -72,6 +72,8 @@ struct Lanes<F, 4> {
     static __m256i set(std::uint32_t b) { return _mm256_set1_epi32(static_cast<int>(b)); }
     static __m256i greater(__m256i a, __m256i b) { return _mm256_cmpgt_epi32(a, b); }
     static __m256i equal(__m256i a, __m256i b) { return _mm256_cmpeq_epi32(a, b); }
+    static __m256i watch(__m256i largest, __m256i size, __m256i) { return _mm256_max_epi32(largest, size); }
+    static __m256i saw(__m256i largest, __m256i infinity) { return greater(largest, infinity); }
     static Word bits(const __m256i* m) { return lanes32_to_bits(m[0], m[1], m[2], m[3]); }
 };
 template <typename F>
@@ -80,6 +82,8 @@ struct Lanes<F, 2> {
     static __m256i set(std::uint16_t b) { return _mm256_set1_epi16(static_cast<short>(b)); }
     static __m256i greater(__m256i a, __m256i b) { return _mm256_cmpgt_epi16(a, b); }
     static __m256i equal(__m256i a, __m256i b) { return _mm256_cmpeq_epi16(a, b); }
+    static __m256i watch(__m256i largest, __m256i size, __m256i) { return _mm256_max_epi16(largest, size); }
+    static __m256i saw(__m256i largest, __m256i infinity) { return greater(largest, infinity); }
     static Word bits(const __m256i* m) { return lanes16_to_bits(m[0], m[1]); }
 };
 template <typename F>
@@ -88,8 +92,12 @@ struct Lanes<F, 8> {
     static __m256i set(std::uint64_t b) { return _mm256_set1_epi64x(static_cast<long long>(b)); }
     static __m256i greater(__m256i a, __m256i b) { return _mm256_cmpgt_epi64(a, b); }
     static __m256i equal(__m256i a, __m256i b) { return _mm256_cmpeq_epi64(a, b); }
+    // AVX2 has no 64-bit maximum
+    static __m256i watch(__m256i nans, __m256i size, __m256i infinity) { return _mm256_or_si256(nans, greater(size, infinity)); }
+    static __m256i saw(__m256i nans, __m256i) { return nans; }
     static Word bits(const __m256i* m) {
         Word word = 0;
+#pragma GCC unroll 8
         for (int i = 0; i < kGroup; ++i) word |= static_cast<Word>(_mm256_movemask_pd(_mm256_castsi256_pd(m[i]))) << (4 * i);
         return word;
     }
@@ -108,10 +116,12 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
     const __m256i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
     const __m256i zero = _mm256_setzero_si256();
     SignMasks out{0, 0, 0};
-    for (int i = 0, bit = 0; bit < 64; bit += L::kGroup * L::kLanes) {
+#pragma GCC unroll 4
+    for (int bit = 0; bit < 64; bit += L::kGroup * L::kLanes) {
         __m256i negative[L::kGroup], zeros[L::kGroup], nans[L::kGroup];
-        for (int j = 0; j < L::kGroup; ++j, ++i) {
-            const __m256i u = lanes<F>(x, i), size = _mm256_and_si256(u, magnitude);
+#pragma GCC unroll 8
+        for (int j = 0; j < L::kGroup; ++j) {
+            const __m256i u = lanes<F>(x, bit / L::kLanes + j), size = _mm256_and_si256(u, magnitude);
             negative[j] = L::greater(_mm256_xor_si256(u, sign), zero);
             zeros[j] = L::equal(size, zero);
             nans[j] = L::greater(size, infinity);
@@ -124,24 +134,32 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
 }
 
 template <typename F>
-static inline Word negative_mask(const typename F::Storage* x, Word& nan) {
+struct SignReader {  // see simd_scalar.h
     using L = Lanes<F>;
-    const __m256i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i nans = zero;
-    Word word = 0;
-    for (int i = 0, bit = 0; bit < 64; bit += L::kGroup * L::kLanes) {
-        __m256i negative[L::kGroup];
-        for (int j = 0; j < L::kGroup; ++j, ++i) {
-            const __m256i u = lanes<F>(x, i);
-            negative[j] = L::greater(_mm256_xor_si256(u, sign), zero);
-            nans = _mm256_or_si256(nans, L::greater(_mm256_and_si256(u, magnitude), infinity));
+    __m256i watched = _mm256_setzero_si256();
+
+    Word negative(const typename F::Storage* x) {
+        const __m256i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
+        const __m256i zero = _mm256_setzero_si256();
+        Word word = 0;
+#pragma GCC unroll 4
+        for (int bit = 0; bit < 64; bit += L::kGroup * L::kLanes) {
+            __m256i mask[L::kGroup];
+#pragma GCC unroll 8
+            for (int j = 0; j < L::kGroup; ++j) {
+                const __m256i u = lanes<F>(x, bit / L::kLanes + j);
+                mask[j] = L::greater(_mm256_xor_si256(u, sign), zero);
+                watched = L::watch(watched, _mm256_and_si256(u, magnitude), infinity);
+            }
+            word |= L::bits(mask) << bit;
         }
-        word |= L::bits(negative) << bit;
+        return word;
     }
-    nan |= static_cast<Word>(!_mm256_testz_si256(nans, nans));
-    return word;
-}
+    bool saw_nan() const {
+        const __m256i nans = L::saw(watched, L::set(F::kInfinity));
+        return !_mm256_testz_si256(nans, nans);
+    }
+};
 
 template <typename T>
 static inline void expand(Word word, T one, T zero, T* out) {

@@ -54,6 +54,7 @@ struct Lanes<F, 4> {
     static __m512i set(std::uint32_t b) { return _mm512_set1_epi32(static_cast<int>(b)); }
     static Word greater(__m512i a, __m512i b) { return _mm512_cmpgt_epu32_mask(a, b); }
     static Word no_bits(__m512i a, __m512i b) { return _mm512_testn_epi32_mask(a, b); }
+    static __m512i maximum(__m512i a, __m512i b) { return _mm512_max_epu32(a, b); }
 };
 template <typename F>
 struct Lanes<F, 2> {
@@ -61,6 +62,7 @@ struct Lanes<F, 2> {
     static __m512i set(std::uint16_t b) { return _mm512_set1_epi16(static_cast<short>(b)); }
     static Word greater(__m512i a, __m512i b) { return _mm512_cmpgt_epu16_mask(a, b); }
     static Word no_bits(__m512i a, __m512i b) { return _mm512_testn_epi16_mask(a, b); }
+    static __m512i maximum(__m512i a, __m512i b) { return _mm512_max_epu16(a, b); }
 };
 template <typename F>
 struct Lanes<F, 8> {
@@ -68,6 +70,7 @@ struct Lanes<F, 8> {
     static __m512i set(std::uint64_t b) { return _mm512_set1_epi64(static_cast<long long>(b)); }
     static Word greater(__m512i a, __m512i b) { return _mm512_cmpgt_epu64_mask(a, b); }
     static Word no_bits(__m512i a, __m512i b) { return _mm512_testn_epi64_mask(a, b); }
+    static __m512i maximum(__m512i a, __m512i b) { return _mm512_max_epu64(a, b); }
 };
 
 // Signs of 64 coordinates by integer comparison: see simd_scalar.h.
@@ -86,17 +89,22 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
 }
 
 template <typename F>
-static inline Word negative_mask(const typename F::Storage* x, Word& nan) {
+struct SignReader {  // see simd_scalar.h; the maximum leaves the one port that compares to the signs
     using L = Lanes<F>;
-    const __m512i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
-    Word word = 0;
-    for (int i = 0; i < 64; i += L::kLanes) {
-        const __m512i u = _mm512_loadu_si512(x + i);
-        word |= L::greater(u, sign) << i;
-        nan |= L::greater(_mm512_and_si512(u, magnitude), infinity);
+    __m512i largest = _mm512_setzero_si512();
+
+    Word negative(const typename F::Storage* x) {
+        const __m512i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude);
+        Word word = 0;
+        for (int i = 0; i < 64; i += L::kLanes) {
+            const __m512i u = _mm512_loadu_si512(x + i);
+            word |= L::greater(u, sign) << i;
+            largest = L::maximum(largest, _mm512_and_si512(u, magnitude));
+        }
+        return word;
     }
-    return word;
-}
+    bool saw_nan() const { return L::greater(largest, L::set(F::kInfinity)) != 0; }
+};
 
 template <typename T>
 static inline void expand(Word word, T one, T zero, T* out) {

@@ -119,11 +119,16 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
 }
 
 template <typename F>
-static inline Word negative_mask(const typename F::Storage* x, Word& nan) {
-    const SignMasks m = sign_masks<F>(x);
-    nan |= m.nan;
-    return m.negative;
-}
+struct SignReader {  // see simd_scalar.h
+    Word nans = 0;
+
+    Word negative(const typename F::Storage* x) {
+        const SignMasks m = sign_masks<F>(x);
+        nans |= m.nan;
+        return m.negative;
+    }
+    bool saw_nan() const { return nans != 0; }
+};
 
 template <typename T>
 static inline void expand(Word word, T one, T zero, T* out) {

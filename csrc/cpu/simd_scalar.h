@@ -40,8 +40,8 @@ static inline std::uint64_t sum_lanes(Vec total) { return total.v; }
 static inline Word bytes_to_bits(const std::uint8_t* bytes) {
     Word word = 0;
     for (int i = 0; i < 8; ++i) {
-        Word eight = 0;
-        for (int j = 0; j < 8; ++j) eight |= static_cast<Word>(bytes[8 * i + j]) << (8 * j);
+        Word eight;  // the package asks for little-endian machines
+        std::memcpy(&eight, bytes + 8 * i, sizeof eight);
         word |= ((eight * 0x0102040810204080u) >> 56) << (8 * i);
     }
     return word;
@@ -62,22 +62,25 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
     return {bytes_to_bits(negative), bytes_to_bits(zero), bytes_to_bits(nan)};
 }
 
-// The negative mask alone; gathers into `nan` whether any coordinate is NaN.
+// The negative mask alone, and on the side whether any coordinate was NaN: the largest magnitude tells.
 template <typename F>
-static inline Word negative_mask(const typename F::Storage* x, Word& nan) {
+struct SignReader {
     using Signed = typename std::make_signed<typename F::Bits>::type;
-    typename F::Bits u[64];
-    std::memcpy(u, x, sizeof u);
-    std::uint8_t negative[64];
     Signed largest = 0;
-    for (int i = 0; i < 64; ++i) negative[i] = static_cast<Signed>(u[i] ^ F::kSign) > 0;
-    for (int i = 0; i < 64; ++i) {
-        const Signed magnitude = static_cast<Signed>(u[i] & F::kMagnitude);
-        largest = magnitude > largest ? magnitude : largest;
+
+    Word negative(const typename F::Storage* x) {
+        typename F::Bits u[64];
+        std::memcpy(u, x, sizeof u);
+        std::uint8_t mask[64];
+        for (int i = 0; i < 64; ++i) mask[i] = static_cast<Signed>(u[i] ^ F::kSign) > 0;
+        for (int i = 0; i < 64; ++i) {
+            const Signed magnitude = static_cast<Signed>(u[i] & F::kMagnitude);
+            largest = magnitude > largest ? magnitude : largest;
+        }
+        return bytes_to_bits(mask);
     }
-    nan |= largest > static_cast<Signed>(F::kInfinity);
-    return bytes_to_bits(negative);
-}
+    bool saw_nan() const { return largest > static_cast<Signed>(F::kInfinity); }
+};
 
 // out[i] = bit i of the word ? one : zero, for 64 coordinates.
 template <typename T>

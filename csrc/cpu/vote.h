@@ -3,9 +3,8 @@
 
 constexpr int kMaxDirect = 16;   // voters that are counted in registers
 constexpr int kGroup = 16;       // rows added to the counters at a time: 16 + the four low planes is all full adders
-constexpr std::size_t kTile = 1024;           // words per tile of counters; 8 KiB a plane
-constexpr std::size_t kCounterWords = 8192;   // scratch: counters, then kGroup derived rows of one tile
-static_assert(kCounterWords + kGroup * kTile <= kVoteScratchWords);
+// Scratch: the counters of one tile, then kGroup derived rows of it.
+static_assert(kCounterWords + kGroup * kTileWords <= kVoteScratchWords);
 constexpr std::size_t kPrefetchWords = 64;
 
 constexpr int bit_length(std::uint64_t n) {
@@ -76,7 +75,7 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
     alignas(64) Word random[kDraws ? 64 : 1];
     for (std::size_t chunk = begin; chunk < end; chunk += kChunk) {
         const std::size_t stop = end - chunk > kChunk ? chunk + kChunk : end;
-        if constexpr (kDraws) random_words(job.random, random, chunk, stop);
+        if constexpr (kDraws) random_words(job.random, random, job.first_word + chunk, job.first_word + stop);
         std::size_t w = chunk;
         for (; w + kVecWords <= stop; w += kVecWords)
             vote_vector<N, kTie, false>(rows, job, w, kVecWords, random + (kDraws ? w - chunk : 0));
@@ -178,10 +177,10 @@ static inline Vec counter_exceeds(const Word* counter, std::size_t stride, int p
 
 static void decide_tile(const VoteJob& job, const Word* counter, std::size_t stride, int planes, std::size_t first, std::size_t words) {
     const bool tie_possible = job.maximum % 2 == 0;
-    const std::uint64_t more = job.maximum / 2, half = tie_possible ? more - 1 : more;
+    const std::uint64_t more = job.offset + job.maximum / 2, half = tie_possible ? more - 1 : more;
     const bool random = job.tie == Tie::kRandom && tie_possible;
-    alignas(64) Word draws[kTile];
-    if (random) random_words(job.random, draws, first, first + words);
+    alignas(64) Word draws[kTileWords];
+    if (random) random_words(job.random, draws, job.first_word + first, job.first_word + first + words);
     for (std::size_t w = 0; w < words; w += kVecWords) {
         const std::size_t n = words - w < kVecWords ? words - w : kVecWords;
         Vec out = counter_exceeds(counter + w, stride, planes, job.tie == Tie::kPlus ? half : more);
@@ -196,19 +195,18 @@ static void decide_tile(const VoteJob& job, const Word* counter, std::size_t str
 
 // Any number of rows, weights and masks: bit-sliced counters of one tile stay in the cache while the rows stream by.
 static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std::size_t end) {
-    const int planes = bit_length(job.maximum);
-    std::size_t tile = kCounterWords / static_cast<std::size_t>(planes) / 8 * 8;
-    if (tile > kTile) tile = kTile;
+    const int planes = job.chain_planes ? job.chain_planes : bit_length(job.maximum);
+    const std::size_t tile = chain_tile(planes);
     for (std::size_t first = begin; first < end; first += tile) {
         const std::size_t words = end - first < tile ? end - first : tile;
-        std::memset(scratch, 0, static_cast<std::size_t>(planes) * tile * sizeof(Word));
+        if (!job.continues) std::memset(scratch, 0, static_cast<std::size_t>(planes) * tile * sizeof(Word));
         for (std::size_t i = 0; i < job.num_dots;) {
             const int plane = job.dots[i].plane;
             const Word* rows[kGroup];
             int n = 0;
             for (; n < kGroup && i < job.num_dots && job.dots[i].plane == plane; ++n, ++i) {
                 const Dot& dot = job.dots[i];
-                Word* derived = scratch + kCounterWords + static_cast<std::size_t>(n) * kTile;
+                Word* derived = scratch + kCounterWords + static_cast<std::size_t>(n) * kTileWords;
                 if (dot.kind != DotKind::kRow) derive_row(dot, first, words, derived);
                 rows[n] = dot.kind == DotKind::kRow ? dot.words + first : derived;
             }
@@ -222,7 +220,7 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
 static void vote_nobody(const VoteJob& job, std::size_t begin, std::size_t end) {
     const Word fill = job.tie == Tie::kPlus ? ~Word{0} : 0;
     if (job.tie == Tie::kRandom) {
-        random_words(job.random, job.out + (begin - job.out_first), begin, end);
+        random_words(job.random, job.out + (begin - job.out_first), job.first_word + begin, job.first_word + end);
     } else {
         for (std::size_t w = begin; w < end; ++w) job.out[w - job.out_first] = fill;
     }
@@ -233,7 +231,7 @@ static void vote(const VoteJob& job, Word* scratch, std::size_t begin, std::size
     if (begin >= end) return;
     if (job.maximum == 0) {
         vote_nobody(job, begin, end);
-    } else if (job.plain && job.num_dots <= kMaxDirect) {
+    } else if (job.plain && job.num_dots <= kMaxDirect && !job.chain_planes) {
         const std::size_t n = job.num_dots;
         const DirectVote direct = job.tie == Tie::kPlus     ? direct_vote<Tie::kPlus>(n)
                                   : job.tie == Tie::kMinus  ? direct_vote<Tie::kMinus>(n)

@@ -1,0 +1,29 @@
+// Votes over a code: every worker's majority of its partitions, with the work that rows share done once.
+#pragma once
+
+#include "ops.h"
+
+namespace electioncode {
+
+// Worker i holds the partitions members[first[i] .. first[i + 1]); its ties draw from stream + i.
+struct Code {
+    std::vector<std::size_t> first, members;
+
+    std::size_t num_workers() const { return first.size() - 1; }
+};
+
+struct CodedVote {
+    std::vector<Voter> partitions;
+    Code code;
+    Tie tie;
+    RandomStream random;  // of the local votes
+    std::size_t d;
+};
+
+// out[i] (and out_mask[i], where ties abstain) is worker i's message.
+void local_majorities(const CodedVote& vote, const std::vector<Word*>& out, const std::vector<Word*>& out_mask);
+
+// The majority of all workers' messages, which are never stored: a tile of them lives in the cache.
+void coded_majority(const CodedVote& vote, const Decision& decision);
+
+}  // namespace electioncode

@@ -1,0 +1,24 @@
+// From voters to the dots that a kernel counts. Shared by ops.cpp and coding.cpp; not part of the core's interface.
+#pragma once
+
+#include "ops.h"
+
+namespace electioncode {
+
+struct Plan {
+    std::vector<Dot> dots;
+    std::uint64_t maximum = 0;
+    bool plain = true;
+
+    VoteJob job(const Decision& decision) const {
+        return {dots.data(),   dots.size(), plain,           maximum, decision.tie, decision.random, decision.d, 0,
+                decision.out, decision.out_mask, 0, 0, false, 0};
+    }
+};
+
+Plan plan_vote(const std::vector<Voter>& voters);
+
+// Words of the calling thread, 64-byte aligned, that live until its next call.
+Word* scratch_words(std::size_t n);
+
+}  // namespace electioncode
