@@ -1,0 +1,154 @@
+"""Memory to measure on: more distinct buffers than any cache holds, visited in turn."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LINE = 64
+_TILE = 1 << 23  # bytes of a pattern, repeated over a buffer: addresses matter here, not contents
+
+
+class TooLarge(Exception):
+    """The case needs more memory than the pool may take."""
+
+
+class Slots:
+    """One buffer cut into equal slots; :meth:`next` goes through them in turn, for all rows together."""
+
+    def __init__(self, memory: np.ndarray, slot_bytes: int) -> None:
+        stride = _aligned(slot_bytes)
+        count = max(memory.size // stride, 1)
+        self.bytes = memory[: count * stride].reshape(count, stride)[:, :slot_bytes]
+        self._cursor = -1
+
+    def __len__(self) -> int:
+        return len(self.bytes)
+
+    def next(self) -> int:
+        self._cursor = (self._cursor + 1) % len(self.bytes)
+        return self._cursor
+
+    def arrays(self, dtype: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
+        """The start of every slot as an array."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return [slot[:size].view(dtype).reshape(shape) for slot in self.bytes]
+
+
+class Pool:
+    """Buffers of contents by name, kept from case to case: a machine's first touch of memory is slow.
+
+    Args:
+        nbytes: of distinct memory that a row goes through. None: twice the last-level cache, at least 1 GiB.
+        limit: of one buffer; a case that needs more raises TooLarge.
+    """
+
+    def __init__(self, nbytes: int | None = None, limit: int = 4 << 30) -> None:
+        self.nbytes = max(1 << 30, 2 * last_level_cache()) if nbytes is None else nbytes
+        self.limit = limit
+        self._buffers: list[list[Any]] = []  # [contents, memory, in use]
+        self._slots: dict[tuple[str, int], Slots] = {}
+
+    def new_case(self) -> None:
+        """From here on the buffers handed out so far may be overwritten."""
+        for buffer in self._buffers:
+            buffer[2] = False
+        self._slots.clear()
+
+    def slots(self, contents: str, slot_bytes: int, share: int = 1) -> Slots:
+        """Slots of `slot_bytes` filled with `contents`: a name of CONTENTS and, after a space, any tag.
+
+        Args:
+            share: how many buffers a row goes through together; each gets that part of the memory.
+        """
+        key = (contents, slot_bytes)
+        if key not in self._slots:
+            needed = max(self.nbytes // share, _aligned(slot_bytes))
+            if needed > self.limit:
+                raise TooLarge(
+                    f"needs {needed / 2**30:.1f} GiB in one buffer, more than {self.limit / 2**30:.1f}"
+                )
+            self._slots[key] = Slots(self._memory(contents, needed), slot_bytes)
+        return self._slots[key]
+
+    def _memory(self, contents: str, nbytes: int) -> np.ndarray:
+        for buffer in self._buffers:
+            if buffer[0] == contents and buffer[1].size >= nbytes:
+                buffer[2] = True
+                return buffer[1][:nbytes]
+        free = [b for b in self._buffers if not b[2]]
+        fitting = [b for b in free if b[1].size >= nbytes]
+        if fitting:
+            buffer = min(fitting, key=lambda b: b[1].size)
+        else:
+            if free:  # make room before a larger one is made
+                self._buffers.remove(min(free, key=lambda b: b[1].size))
+            buffer = ["", _allocate(nbytes), True]
+            self._buffers.append(buffer)
+        buffer[0], buffer[2] = contents, True
+        memory = buffer[1][:nbytes]
+        _fill(memory, contents)
+        return memory
+
+
+def _aligned(nbytes: int) -> int:
+    return max(-(-nbytes // LINE) * LINE, LINE)
+
+
+def _allocate(nbytes: int) -> np.ndarray:
+    raw = np.empty(nbytes + LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + nbytes]
+
+
+def _normals(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Numbers that no format rounds to zero: a zero would be a vote that the naive ways count differently."""
+    x = rng.standard_normal(count, dtype=np.float32)
+    return np.where(np.abs(x) < 2.0**-10, np.float32(2.0**-10), x)
+
+
+def _bfloat16(rng: np.random.Generator, nbytes: int) -> np.ndarray:
+    return (_normals(rng, nbytes // 2).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def _floats(size: int) -> Callable[[np.random.Generator, int], np.ndarray]:
+    return lambda rng, nbytes: _normals(rng, nbytes // size).astype(f"f{size}")
+
+
+def _signs(dtype: Any) -> Callable[[np.random.Generator, int], np.ndarray]:
+    size = np.dtype(dtype).itemsize
+    return lambda rng, nbytes: (2 * rng.integers(0, 2, nbytes // size, dtype=np.int8) - 1).astype(dtype)
+
+
+CONTENTS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "bits": lambda rng, nbytes: rng.integers(0, 2**64, nbytes // 8, dtype=np.uint64),
+    "zeros": lambda rng, nbytes: np.zeros(nbytes, dtype=np.uint8),
+    "booleans": lambda rng, nbytes: rng.integers(0, 2, nbytes, dtype=np.uint8),
+    "bfloat16": _bfloat16,
+    **{f"float{8 * size}": _floats(size) for size in (2, 4, 8)},
+    **{f"signs-{t}": _signs(t) for t in ("int8", "float32", "float64")},
+}
+
+
+def _fill(memory: np.ndarray, contents: str) -> None:
+    name, _, _ = contents.partition(" ")
+    rng = np.random.default_rng([ord(c) for c in contents])
+    tile = CONTENTS[name](rng, min(_TILE, -(-memory.size // 8) * 8)).view(np.uint8)
+    whole = memory.size // tile.size * tile.size
+    memory[:whole].reshape(-1, tile.size)[:] = tile
+    memory[whole:] = tile[: memory.size - whole]
+
+
+def last_level_cache() -> int:
+    """Bytes of the largest cache that the first CPU uses; 0 where the system does not say."""
+    sizes = [0]
+    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        with contextlib.suppress(OSError, ValueError):
+            text = file.read_text().strip()
+            units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+            sizes.append(int(text.rstrip("KMG")) * units.get(text[-1:], 1))
+    return max(sizes)
