@@ -77,6 +77,7 @@ class MPITransport:
             )
         self.topology = topology
         self.timeout = timeout
+        _meet(comm)
         self._comm = comm.Dup()
         self.rank, size = comm.Get_rank(), comm.Get_size()
         if topology == "server":
@@ -213,6 +214,14 @@ def _deliver(outbox: Outbox) -> bool:
             return False
         backoff.wait(busy=True)
     return True
+
+
+def _meet(comm: Any) -> None:
+    """A barrier that sleeps, so that those who come early do not spin in what MPI does together next."""
+    request = comm.Ibarrier()
+    backoff = Backoff()
+    while not request.Test():
+        backoff.wait(busy=False)
 
 
 def _import_mpi() -> Any:

@@ -1,0 +1,297 @@
+"""Elections over MPI in which somebody lies, is late, or goes away."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from common import Tampering, cast, expected, gradients, main, same, vote
+from mpi4py import MPI
+
+import electioncode as ec
+from electioncode import frame
+from electioncode.election import Election
+from electioncode.transport import MPITransport, _mailbox, mpi
+
+world = MPI.COMM_WORLD
+D = 3000
+HUGE = 4 << 20  # bytes: beyond what is received only to be dropped
+
+
+def meet() -> None:
+    """A barrier that sleeps."""
+    request = world.Ibarrier()
+    while not request.Test():
+        time.sleep(1e-3)
+
+
+def resigned(message: bytes, **changes: int) -> bytes:
+    """The same votes in a well-signed frame with another step, sender or d."""
+    votes = frame.decode(message)
+    if "d" in changes:
+        votes = ec.pack(np.ones(changes["d"]))
+    return frame.encode(votes, step=changes.get("step", 1), sender=changes.get("sender", 1)).tobytes()
+
+
+GARBAGE = {
+    "random": lambda m, before: np.random.default_rng(1).bytes(len(m)),
+    "empty": lambda m, before: b"",
+    "one": lambda m, before: b"E",
+    "short": lambda m, before: m[:-8],
+    "longer": lambda m, before: m + bytes(8),
+    "toolong": lambda m, before: m + bytes(1000),
+    "overlong": lambda m, before: bytes(900_000),  # beyond every eager limit
+    "stale": lambda m, before: before,
+    "flip": lambda m, before: m[:-9] + bytes([m[-9] ^ 16]) + m[-8:],
+    "sender": lambda m, before: resigned(m, sender=2),
+    "step": lambda m, before: resigned(m, step=2),
+    "d": lambda m, before: resigned(m, d=D - 1),
+}
+
+
+def counts(transport: MPITransport) -> bool:
+    return transport.topology == "allgather" or transport.rank == 0
+
+
+def garbage(topology: str) -> None:
+    """Worker 1 sends garbage in one step: its vote is left out then, and nothing else happens."""
+    n = world.size - (topology == "server")
+    code = ec.uncoded(n)
+    liar = world.rank == 1 + (topology == "server")
+    for name, change in GARBAGE.items():
+        transport = MPITransport(topology=topology)
+        tampering = Tampering(transport, lambda m, before: m)
+        with Election(code, tampering if liar else transport) as election:
+            for step in range(4):
+                tampering.change = change if step == 1 else lambda m, before: m
+                x = gradients(code, D, step)
+                winner = vote(election, x)
+                if not (liar and topology == "allgather"):  # which believes itself
+                    same(winner, expected(code, x, step, {1} if step == 1 else set()), (name, step))
+            if counts(transport) and not liar:
+                assert election.stats.abstentions == {1: 1}, (name, election.stats)
+
+
+def huge(topology: str) -> None:
+    """A message far too long is not received at all, and its sender not heard again: no memory, no hang."""
+    n = world.size - (topology == "server")
+    code = ec.uncoded(n)
+    liar = world.rank == 1 + (topology == "server")
+    transport = MPITransport(topology=topology)
+    tampering = Tampering(transport, lambda m, before: m)
+    mpi._CLOSE_SECONDS = 0.2  # nobody will ever fetch it
+    with Election(code, tampering if liar else transport) as election:
+        for step in range(4):
+            tampering.change = (lambda m, before: bytes(HUGE)) if step == 1 else lambda m, before: m
+            x = gradients(code, D, step)
+            winner = vote(election, x)
+            if not (liar and topology == "allgather"):
+                same(winner, expected(code, x, step, {1} if step else set()), step)
+        if counts(transport) and not liar:
+            assert election.stats.abstentions == {1: 3}
+            assert transport.bytes_received < HUGE
+        meet()
+
+
+def late(topology: str) -> None:
+    """Worker 0 is late in step 1: the others go on, and its late message is never taken for a later one."""
+    n = world.size - (topology == "server")
+    code = ec.uncoded(n)
+    slow = world.rank == (topology == "server")
+    with Election(code, MPITransport(topology=topology, timeout=0.3)) as election:
+        for step in range(4):
+            meet()
+            if slow and step == 1:
+                time.sleep(0.6)
+            x = gradients(code, D, step)
+            winner = vote(election, x)
+            if not (slow and topology == "allgather" and step == 1):  # it has heard everybody, itself too
+                same(winner, expected(code, x, step, {0} if step == 1 else set()), step)
+        if counts(election.transport) and not slow:
+            assert election.stats.abstentions == {0: 1}, election.stats
+            assert "no message came in time" in election.stats.reasons[0]
+
+
+def behind() -> None:
+    """Worker 0 is late in step 1: the others go on, and its late message is not taken for a later one."""
+    code = ec.uncoded(world.size - 1)
+    x = gradients(code, D, 0)
+    winners = []
+    with Election(code, MPITransport(timeout=0.1)) as election:
+        for step in range(8):
+            if step == 6:
+                meet()
+            if world.rank == 1 and step == 2:
+                time.sleep(0.5)
+            election.transport.timeout = 5 if world.rank or step >= 6 else 0.1
+            winners.append(vote(election, x))
+        for step in (0, 1, 6, 7):
+            same(winners[step], expected(code, x, step), step)
+        if world.rank == 0:
+            assert 1 <= election.stats.abstentions[0] <= 4, election.stats
+    # What a worker missed is in the results that it got: all processes saw the same.
+    digests = world.allgather([w.words.tobytes() for w in winners])
+    assert all(digest == digests[0] for digest in digests)
+
+
+def far_behind() -> None:
+    """Results for a worker that does not fetch them are kept, up to a limit; then it is told so."""
+    code = ec.uncoded(world.size - 1)
+    x = [ec.pack(row) for row in gradients(code, 1 << 19, 0)]  # not eager: the memory is the server's
+    limit = _mailbox.MAX_UNFETCHED = 4
+    mpi._CLOSE_SECONDS = 0.2  # the last one is never fetched
+
+    def step() -> bytes:
+        for partition in election.partitions:
+            election.cast(partition, x[partition])
+        return election.resolve(1 << 19).words.tobytes()
+
+    with Election(code, MPITransport(timeout=5)) as election:
+        winners = []
+        if world.rank != 1:
+            election.transport.timeout = 0.15 if world.rank == 0 else 5
+            for _ in range(limit + 5):
+                winners.append(step())
+                assert len(election.transport._outbox._pending) <= limit + 1
+        meet()
+        if world.rank == 1:
+            winners = [step() for _ in range(limit)]
+        meet()
+        if world.rank != 1:
+            step()
+        else:
+            try:
+                step()
+            except RuntimeError as error:
+                assert "was left out" in str(error), error
+            else:
+                raise AssertionError("no error")
+        meet()
+    everybodys = world.allgather(winners[:limit])
+    assert all(kept == everybodys[0] for kept in everybodys)
+
+
+def silent_server() -> None:
+    """Workers do not wait for ever; the result that comes late is not taken for the next one."""
+    code = ec.uncoded(world.size - 1)
+    x, y = gradients(code, D, 0), gradients(code, D, 1)
+    with Election(code, MPITransport(timeout=0.1 if world.rank else 5)) as election:
+        if world.rank:
+            try:
+                vote(election, x)
+            except TimeoutError as error:
+                assert "no result from the server (rank 0) within 3 * timeout = 0.3" in str(error), error
+            else:
+                raise AssertionError("no error")
+            assert election.step == 1 and election.stats.steps == 0
+            election.transport.timeout = 5
+            meet()
+        else:
+            meet()
+            same(vote(election, x), expected(code, x, 0), "the votes did come")
+        meet()
+        same(vote(election, y), expected(code, y, 1), "next")
+
+
+def failing_server() -> None:
+    """An error where votes are counted ends the step everywhere, and nobody waits."""
+    transport = MPITransport()
+    try:
+        transport.exchange({w: b"message" for w in transport.workers}, 100, lambda messages: 1 // 0)
+    except ZeroDivisionError:
+        assert world.rank == 0
+    else:
+        assert world.rank > 0
+    same_again = transport.exchange({w: b"message" for w in transport.workers}, 100, lambda m: b"result")
+    assert bytes(same_again) == b"result"
+    transport.close()
+
+
+def flood() -> None:
+    """A worker that sends many messages a step, of this step and others, has one vote and holds nobody up."""
+    code = ec.uncoded(world.size - 1)
+    transport = MPITransport(timeout=10)
+    flooding = world.rank == 1
+    with Election(code, transport) as election:
+        for step in range(5):
+            x = gradients(code, D, step)
+            cast(election, x)
+            if flooding:
+                for other in range(step + 1):
+                    for _ in range(20):
+                        transport._outbox.send(bytes(100), [0], other)
+                    _mailbox.MAX_UNFETCHED = 10**6
+            winner = election.resolve(D)
+            same(winner, expected(code, x, step, {0}), step)
+        if world.rank == 0:
+            assert election.stats.abstentions == {0: 5}
+
+
+def ahead() -> None:
+    """A message for a step to come is an abstention now, without waiting, and not heard before its time."""
+    code = ec.uncoded(world.size - 1)
+    transport = MPITransport()
+    with Election(code, transport) as election:
+        for step in range(4):
+            x = gradients(code, D, step)
+            cast(election, x)
+            if world.rank == 1 and step == 1:
+                transport._outbox.send(bytes(100), [0], 2)
+            winner = election.resolve(D)
+            same(winner, expected(code, x, step, {0} if step in (1, 2) else set()), step)
+
+
+def unclosed() -> None:
+    """Results reach a worker that fetches them after the server has closed, or just gone on."""
+    mpi._CLOSE_SECONDS = 0.1
+    code = ec.uncoded(world.size - 1)
+    x = gradients(code, 1 << 20, 0)
+    for close in (True, False):
+        election = Election(code, MPITransport())
+        if world.rank == 0:
+            winner = vote(election, x)
+            if close:
+                election.close()
+            del election
+        else:
+            for partition in election.partitions:
+                election.cast(partition, x[partition])
+            inbox = election.transport._inboxes[0]
+            fetch, start = inbox.poll, time.monotonic()
+
+            def poll(tag, max_bytes, fetch=fetch, start=start):
+                return fetch(tag, max_bytes) if time.monotonic() > start + 0.5 else _mailbox.NOTHING
+
+            inbox.poll = poll
+            winner = election.resolve()
+        same(winner, expected(code, x, 0), "after all")
+
+
+def leaves(how: str, survivors: str = "") -> None:
+    """A worker goes away after a step: in order, by an error, or by dying."""
+    mpi._CLOSE_SECONDS = 0.2
+    code = ec.uncoded(world.size - 1)
+    election = Election(code, MPITransport(timeout=0.3))
+    x = gradients(code, D, 0)
+    same(vote(election, x), expected(code, x, 0), "all")
+    if world.rank == 1:
+        if how == "dies":
+            os._exit(3)
+        if how == "raises":
+            raise ValueError("this worker has had enough")
+        return
+    for step in (1, 2):
+        same(vote(election, x), expected(code, x, step, {0}), step)
+    election.close()
+    Path(survivors, str(world.rank)).touch()
+    if how == "dies":
+        while len(os.listdir(survivors)) < world.size - 1:
+            time.sleep(1e-2)
+        os._exit(0)  # MPI's own end may wait for the dead
+
+
+if __name__ == "__main__":
+    scenarios = (garbage, huge, late, behind, far_behind, silent_server, failing_server, flood, ahead)
+    main({f.__name__: f for f in (*scenarios, unclosed, leaves)})

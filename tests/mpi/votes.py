@@ -1,0 +1,152 @@
+"""Elections over MPI that go well: the same bits as in one process."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from common import expected, gradients, main, same, vote
+from mpi4py import MPI
+
+import electioncode as ec
+from electioncode import attacks, frame
+from electioncode.election import Election
+from electioncode.transport import MPITransport, Transport
+
+world = MPI.COMM_WORLD
+
+
+def codes(n: int) -> list[ec.AllocationCode]:
+    found = [ec.uncoded(n), ec.cyclic(n, min(n, 2)), ec.bernoulli(n, redundancy=min(n, 2), seed=1)]
+    if n % 2:
+        found.append(ec.deterministic(n, n // 2))
+    return found
+
+
+def equal(topology: str) -> None:
+    """Every code, policy, size and attack: in all processes the bits of the in-process election."""
+    n = world.size - (topology == "server")
+    liars = {0: attacks.reverse(), n - 1: attacks.random(seed=3)}
+    policies = (("plus", "plus"), ("random", "random"), ("abstain", "abstain"), ("minus", "random"))
+    for code, (tie, zero) in itertools.product(codes(n), policies):
+        rules = {"tie": tie, "zero": zero, "seed": 7, "byzantine": {} if tie == "minus" else liars}
+        with Election(code, MPITransport(topology=topology), **rules) as election:
+            assert isinstance(election.transport, Transport)
+            workers = election.transport.workers
+            assert election.partitions == (code.partitions(workers[0]) if workers else ())
+            for step, d in enumerate((1, 1000, 65, 300_000) if tie == "plus" else (100, 1)):
+                x = gradients(code, d, step)
+                winner = vote(election, x)
+                same(winner, expected(code, x, step, **rules), (code.name, tie, zero, d))
+            assert election.stats.abstentions == {}
+
+
+def perfect(topology: str) -> None:
+    """A perfect code under attack gives the winner without attack; uncoded does not."""
+    n = world.size - (topology == "server")
+    byzantine = dict.fromkeys(range(n // 2), attacks.reverse())
+    differs = []
+    for code in (ec.deterministic(n, n // 2), ec.uncoded(n)):
+        with (
+            Election(code, MPITransport(topology=topology)) as clean,
+            Election(code, MPITransport(topology=topology), byzantine=byzantine) as attacked,
+        ):
+            x = np.random.default_rng(5).standard_normal((n, 5000)).astype(np.float32)
+            differs.append(vote(clean, x) != vote(attacked, x))
+    assert differs == [False, True], differs
+
+
+def bytes_on_the_wire(topology: str) -> None:
+    """What a worker sends and receives, as the documentation says."""
+    n = world.size - (topology == "server")
+    size = frame.frame_bytes(10_000)
+    with Election(ec.uncoded(n), MPITransport(topology=topology)) as election:
+        for step in range(3):
+            vote(election, gradients(election.code, 10_000, step))
+        peers = n if not election.transport.workers else 1 if topology == "server" else n - 1
+        assert election.stats.bytes_sent == election.stats.bytes_received == 3 * peers * size
+
+
+def subcommunicators() -> None:
+    """Two elections at once, on two halves of the world."""
+    half = world.Split(world.rank % 2, world.rank)
+    n = half.size - 1
+    code = ec.uncoded(n)
+    with Election(code, MPITransport(half)) as election:
+        for step in range(5):
+            x = gradients(code, 20_000, 10 * step + world.rank % 2)
+            same(vote(election, x), expected(code, x, step), (world.rank % 2, step))
+    half.Free()
+
+
+def apart() -> None:
+    """Two transports and the user's own messages on one communicator do not mix, though their tags agree."""
+    own = np.full(100, 7, dtype=np.uint8)
+    if world.rank:
+        requests = [world.Isend(own, 0, tag) for tag in range(4)]
+    code = ec.uncoded(world.size - 1)
+    first = Election(code, MPITransport(timeout=5 if world.rank else 0.5))
+    second = Election(code, MPITransport(timeout=5))
+    x, y = gradients(code, 1000, 1), gradients(code, 1000, 2)
+    if world.rank == 1:  # its vote on the second waits at rank 0 while that misses it on the first
+        winners = [vote(second, y), vote(first, x)][::-1]
+    else:
+        winners = [vote(first, x), vote(second, y)]
+    same(winners[0], expected(code, x, 0, {0}), "first")
+    same(winners[1], expected(code, y, 0), "second")
+    first.close()
+    second.close()
+    if world.rank:
+        MPI.Request.Waitall(requests)
+    else:
+        for rank in range(1, world.size):
+            for tag in range(4):
+                received = np.zeros(100, dtype=np.uint8)
+                world.Recv(received, rank, tag)
+                assert np.array_equal(received, own)
+
+
+def alone() -> None:
+    """A world of one: no server, but an allgather of one worker."""
+    try:
+        MPITransport()
+    except ValueError as error:
+        assert "needs at least 2 processes" in str(error) and "mpiexec" in str(error)
+    else:
+        raise AssertionError("no error")
+    code = ec.uncoded(1)
+    with Election(code, MPITransport(topology="allgather", timeout=1)) as election:
+        x = gradients(code, 100, 0)
+        same(vote(election, x), expected(code, x, 0), "alone")
+
+
+def misuse() -> None:
+    """Errors that name what is wrong."""
+    for wrong, error in (("world", TypeError), (MPI.COMM_NULL, None)):
+        try:
+            MPITransport(wrong)
+        except (TypeError, ValueError, MPI.Exception) as caught:
+            assert error is None or (isinstance(caught, error) and "Intracomm" in str(caught))
+        else:
+            raise AssertionError("no error")
+    transport = MPITransport(topology="server")
+    try:
+        Election(ec.uncoded(world.size), transport)
+    except ValueError as caught:
+        assert f"as many workers as the code, {world.size}, got {world.size - 1}" in str(caught)
+    try:
+        transport.exchange({17: b""}, 1, lambda messages: b"")
+    except ValueError as caught:
+        assert "got worker 17" in str(caught)
+    transport.close()
+    transport.close()
+    try:
+        transport.exchange({}, 1, lambda messages: b"")
+    except RuntimeError as caught:
+        assert "closed" in str(caught)
+    else:
+        raise AssertionError("no error")
+
+
+if __name__ == "__main__":
+    main({f.__name__: f for f in (equal, perfect, bytes_on_the_wire, subcommunicators, apart, alone, misuse)})
