@@ -44,6 +44,13 @@ static inline Vec add_count(Vec total, Vec a) {
 }
 static inline std::uint64_t sum_lanes(Vec total) { return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(total.v)); }
 
+// A mask register as a number. The barrier keeps the number in a general register of 32 bits: without it GCC 12 may
+// spill the mask as 16 bits across a call and read it back as the 64 bits of a Word (seen under ThreadSanitizer).
+static inline Word to_word(std::uint32_t mask) {
+    __asm__("" : "+r"(mask));
+    return mask;
+}
+
 // Comparisons of integer lanes that hold the bits of a floating-point number, one struct per lane width.
 template <typename F, std::size_t = sizeof(typename F::Bits)>
 struct Lanes;
@@ -52,24 +59,24 @@ template <typename F>
 struct Lanes<F, 4> {
     static constexpr int kLanes = 16;
     static __m512i set(std::uint32_t b) { return _mm512_set1_epi32(static_cast<int>(b)); }
-    static Word greater(__m512i a, __m512i b) { return _mm512_cmpgt_epu32_mask(a, b); }
-    static Word no_bits(__m512i a, __m512i b) { return _mm512_testn_epi32_mask(a, b); }
+    static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu32_mask(a, b)); }
+    static Word no_bits(__m512i a, __m512i b) { return to_word(_mm512_testn_epi32_mask(a, b)); }
     static __m512i maximum(__m512i a, __m512i b) { return _mm512_max_epu32(a, b); }
 };
 template <typename F>
 struct Lanes<F, 2> {
     static constexpr int kLanes = 32;
     static __m512i set(std::uint16_t b) { return _mm512_set1_epi16(static_cast<short>(b)); }
-    static Word greater(__m512i a, __m512i b) { return _mm512_cmpgt_epu16_mask(a, b); }
-    static Word no_bits(__m512i a, __m512i b) { return _mm512_testn_epi16_mask(a, b); }
+    static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu16_mask(a, b)); }
+    static Word no_bits(__m512i a, __m512i b) { return to_word(_mm512_testn_epi16_mask(a, b)); }
     static __m512i maximum(__m512i a, __m512i b) { return _mm512_max_epu16(a, b); }
 };
 template <typename F>
 struct Lanes<F, 8> {
     static constexpr int kLanes = 8;
     static __m512i set(std::uint64_t b) { return _mm512_set1_epi64(static_cast<long long>(b)); }
-    static Word greater(__m512i a, __m512i b) { return _mm512_cmpgt_epu64_mask(a, b); }
-    static Word no_bits(__m512i a, __m512i b) { return _mm512_testn_epi64_mask(a, b); }
+    static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu64_mask(a, b)); }
+    static Word no_bits(__m512i a, __m512i b) { return to_word(_mm512_testn_epi64_mask(a, b)); }
     static __m512i maximum(__m512i a, __m512i b) { return _mm512_max_epu64(a, b); }
 };
 
