@@ -39,7 +39,7 @@ def key(function: str, **words: int) -> tuple[int, ...]:
     for name, value in words.items():
         if not 0 <= value < 2**32:
             raise ValueError(f"{function}: {name} must be from 0 to 2**32 - 1, got {value}")
-    return tuple(int(value) for value in words.values())
+    return tuple(words.values())
 
 
 class NumpyBackend:
@@ -55,9 +55,9 @@ class NumpyBackend:
 
     def view(self, a: np.ndarray) -> np.ndarray:
         """The array as the core takes words: aligned, contiguous along the last axis; a copy where it is not."""
-        if a.ndim and a.shape[-1] > 1 and a.strides[-1] != a.itemsize or not a.flags.aligned:
-            return a.copy(order="C")
-        return a
+        if a.flags.carray or (a.shape[-1] <= 1 or a.strides[-1] == a.itemsize) and a.flags.aligned:
+            return a
+        return a.copy(order="C")
 
     def output(self, a: np.ndarray, function: str) -> np.ndarray:
         """The same for an array to be written, which must therefore not need a copy."""
@@ -67,12 +67,13 @@ class NumpyBackend:
 
     def floats(self, a: np.ndarray, function: str) -> np.ndarray:
         """Floating-point numbers as the core takes them: native byte order, bfloat16 as its bits."""
-        if a.dtype.name not in FLOAT_NAMES:
-            raise TypeError(f"{function}: x must have dtype {' or '.join(FLOAT_NAMES)}, got {a.dtype}")
-        if not a.dtype.isnative:
-            a = a.astype(a.dtype.newbyteorder("="))
-        if a.dtype.name == "bfloat16":
+        dtype = a.dtype
+        if dtype.char not in "efd":  # float16, float32, float64
+            if dtype.name != "bfloat16":
+                raise TypeError(f"{function}: x must have dtype {' or '.join(FLOAT_NAMES)}, got {dtype}")
             a = a.view(np.uint16)
+        elif not dtype.isnative:
+            a = a.astype(dtype.newbyteorder("="))
         if a.ndim and a.shape[-1] > 1 and a.strides[-1] != a.itemsize:
             a = np.ascontiguousarray(a)
         return a
