@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from electioncode import adversaries, attacks, bounds, data, frame, reference, transport
 from electioncode._backend import (
     build_config,
     instruction_set,
@@ -14,7 +15,10 @@ from electioncode._backend import (
 )
 from electioncode._version import __version__
 from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
+from electioncode.election import Election
+from electioncode.failure import failure_rate
 from electioncode.signs import PackedSigns, pack
+from electioncode.tolerance import tolerance
 from electioncode.voting import Tally, coded_majority, disagreement, local_majorities, majority
 
 if TYPE_CHECKING:
@@ -22,25 +26,35 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AllocationCode",
+    "Election",
     "PackedSigns",
     "Signum",
     "Tally",
     "__version__",
+    "adversaries",
+    "attacks",
     "bernoulli",
+    "bounds",
     "build_config",
     "coded_majority",
     "cyclic",
+    "data",
     "deterministic",
     "disagreement",
+    "failure_rate",
+    "frame",
     "instruction_set",
     "instruction_sets",
     "local_majorities",
     "majority",
     "num_threads",
     "pack",
+    "reference",
     "repetition",
     "set_instruction_set",
     "set_num_threads",
+    "tolerance",
+    "transport",
     "uncoded",
 ]
 
