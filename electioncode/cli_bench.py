@@ -1,4 +1,4 @@
-"""``electioncode bench``: every kernel against the memory's own speed and against what one would otherwise run."""
+"""``electioncode bench``: every kernel against the memory's own speed and against other ways to do it."""
 
 from __future__ import annotations
 
@@ -18,49 +18,28 @@ def add_parser(subparsers: Any) -> None:
     """Adds the command to those of :mod:`electioncode.cli`."""
     p = subparsers.add_parser(
         "bench",
-        help="measure every kernel against memory bandwidth and against other ways to do it",
-        description="Measures every kernel on data that no cache holds, against loops that only read or copy as "
-        "many bytes and against ways to get the same result without this package; checks every result. Writes "
-        "bench.json, bench.md and bench.png to OUT.",
+        help="measure every kernel against memory bandwidth and other ways",
+        description="Measures every kernel on data that no cache holds, against loops that only read or copy "
+        "as many bytes, and against ways to get the same result without this package. Checks every result. "
+        "Writes bench.json, bench.md and bench.png to OUT.",
     )
     add = p.add_argument
-    add(
-        "--d",
-        type=int,
-        default=RESNET18_COORDINATES,
-        metavar="D",
-        help="coordinates (default: ResNet-18's, %(default)d)",
-    )
+    coordinates = "coordinates (default: %(default)d, ResNet-18)"
+    add("--d", type=int, default=RESNET18_COORDINATES, metavar="D", help=coordinates)
     add("--threads", metavar="T,...", help="numbers of threads (default: 1 and the default number)")
+    add("--isa", metavar="NAME,...", help="instruction sets, or all (default: the one in use; --full: all)")
     add(
-        "--isa",
-        metavar="NAME,...",
-        help="instruction sets, or all (default: the one in use; with --full: all)",
-    )
-    add(
-        "--op",
-        metavar="WORD,...",
-        help="only operations whose name has one of these words, such as pack,tally",
+        "--op", metavar="WORD,...", help="only operations with one of these words in their name: pack,tally"
     )
     add("--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="default: %(default)s")
     add(
         "--full",
         action="store_true",
-        help="every n, every instruction set, more calls, slow ways too: minutes",
+        help="every n and instruction set, more calls, slow ways too: minutes",
     )
-    add(
-        "--pool",
-        type=float,
-        metavar="GIB",
-        help="memory to go through (default: 2x the last-level cache, at least 1)",
-    )
-    add(
-        "--limit",
-        type=float,
-        default=4.0,
-        metavar="GIB",
-        help="leave out what needs a larger buffer (default: 4)",
-    )
+    pool = "memory to go through (default: twice the last-level cache, at least 1)"
+    add("--pool", type=float, metavar="GIB", help=pool)
+    add("--limit", type=float, metavar="GIB", help="leave out what needs more (default: 2; --full: 4)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     if not cases:
         raise CommandError(f"--op {args.op!r} matches no operation")
     gib = 1 << 30
-    pool = benchmarks.Pool(None if args.pool is None else int(args.pool * gib), int(args.limit * gib))
+    limit = args.limit if args.limit is not None else 4.0 if args.full else 2.0
+    pool = benchmarks.Pool(None if args.pool is None else int(args.pool * gib), int(limit * gib))
     about = report.machine()
     print(report.machine_line(about))
     print(f"d = {args.d:,}; data go through {pool.nbytes / gib:.2f} GiB; medians")

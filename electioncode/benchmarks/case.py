@@ -153,13 +153,13 @@ def read(contents: str, nbytes: int) -> Spec:
     return Spec("ceiling", "read", make, nbytes=nbytes)
 
 
-def copy(nbytes: int) -> Spec:
-    """Ceiling: copies so much that `nbytes` are read or written."""
-    half = max(nbytes // 16 * 8, 8)
+def copy(nbytes: int, share: int = 2) -> Spec:
+    """Ceiling: copies a third of `nbytes`, on the memory of :func:`rewrite`."""
+    third = max(nbytes // 24 * 8, 8)
 
     def make(pool: Pool) -> Bound:
-        sources, targets = pool.slots("bits source", half, 2), pool.slots("zeros target", half, 2)
-        a, b = sources.arrays(np.uint64, (half // 8,)), targets.arrays(np.uint64, (half // 8,))
+        sources, targets = pool.slots("bits source", third, share), pool.slots("zeros target", third, share)
+        a, b = sources.arrays(np.uint64, (third // 8,)), targets.arrays(np.uint64, (third // 8,))
 
         def check() -> None:
             core.copy(a[0], b[0])
@@ -167,7 +167,7 @@ def copy(nbytes: int) -> Spec:
 
         return Bound(lambda: core.copy(a[sources.next()], b[targets.next()]), check)
 
-    return Spec("ceiling", "copy", make, nbytes=2 * half)
+    return Spec("ceiling", "copy", make, nbytes=2 * third)
 
 
 def rewrite(nbytes: int, share: int = 2, cached: bool = False) -> Spec:

@@ -49,7 +49,9 @@ def _local(code: ec.AllocationCode, d: int) -> Case:
                 )
                 equal("local_majorities", got[:, part], expected)
 
-        return Bound(lambda: ec.local_majorities(votes[slots.next()], code, out=outs[targets.next()]), check)
+        return Bound(
+            lambda: ec.local_majorities(votes[slots.next()], code, out=outs[targets.next()]), check
+        )
 
     def messages(signs: Any) -> Any:
         return naive.coded_messages(_allocation(code), signs)
@@ -60,10 +62,17 @@ def _local(code: ec.AllocationCode, d: int) -> Case:
     specs = (
         Spec("electioncode", "local_majorities", ours),
         read("bits", k * row),
-        Spec("naive", "torch (A @ S).sign()", on_signs("signs-float32", k, d, messages, expect), "torch"),
+        Spec(
+            "naive",
+            "torch (A @ S).sign()",
+            on_signs("signs-float32", k, d, messages, expect),
+            "torch",
+            slow=True,
+        ),
     )
     label = f"local majorities, {_code_label(code)}"
-    return Case(label, n, d, "packed", (k + n) * row, "(k + n) d/8", specs, goal=0.6)
+    shown = code.name.startswith("bernoulli") and n == 15
+    return Case(label, n, d, "packed", (k + n) * row, "(k + n) d/8", specs, goal=0.6, show_slow=shown)
 
 
 def _coded(code: ec.AllocationCode, d: int) -> Case:
@@ -99,4 +108,6 @@ def _coded(code: ec.AllocationCode, d: int) -> Case:
         ),
     )
     label = f"coded majority, {_code_label(code)}"
-    return Case(label, code.num_workers, d, "packed", (k + 1) * row, "(k + 1) d/8", specs, goal=0.6)
+    n, nbytes = code.num_workers, (k + 1) * row
+    shown = code.name.startswith("bernoulli") and n == 15
+    return Case(label, n, d, "packed", nbytes, "(k + 1) d/8", specs, goal=0.6, show_slow=shown)

@@ -39,7 +39,9 @@ def tally_rows(n: int) -> int:
     moved = 0
     for _ in range(n):
         full = next(i for i, rows in enumerate(held) if rows < 2)
-        moved += 2 + 3 * full  # the vote read and the rest written; two rows read and the sum written a plane
+        moved += (
+            2 + 3 * full
+        )  # the vote read and the rest written; two rows read and the sum written a plane
         held[:full] = [1] * full
         held[full] += 1
     return moved
@@ -132,7 +134,9 @@ def _tally_floats(n: int, d: int) -> Case:
 def _disagreement(n: int, d: int) -> Case:
     def ours(pool: Pool) -> Bound:
         v = Votes(pool, n, d)
-        return Bound(lambda: ec.disagreement(v.next(), v.out), lambda: _check_disagreement(v.votes[0], v.out))
+        return Bound(
+            lambda: ec.disagreement(v.next(), v.out), lambda: _check_disagreement(v.votes[0], v.out)
+        )
 
     def different(signs: np.ndarray) -> np.ndarray:
         return naive.count_different(signs, signs[0])

@@ -36,7 +36,8 @@ def tensor_sizes(d: int) -> list[int]:
     """62 sizes in the proportions of ResNet-18 that sum to d (at least 62)."""
     sizes = [int(np.prod(shape)) for shape in resnet18_shapes()]
     if d != sum(sizes):
-        sizes = [max(size * d // sum(sizes), 1) for size in sizes]
+        total = sum(sizes)
+        sizes = [1 + size * (d - len(sizes)) // total for size in sizes]
         sizes[sizes.index(max(sizes))] += d - sum(sizes)
     return sizes
 
@@ -315,22 +316,23 @@ def _signum(d: int) -> Case:
     def torch_step(step: Callable[..., None]) -> Callable[[Pool], Bound]:
         def make(pool: Pool) -> Bound:
             m = _Model(pool, d, "gradients", "momenta", "parameters")
-            p, g, v = _tensors(m.params), _tensors(m.gradients), _tensors(m.momenta)
+            all_p, all_g, all_v = _tensors(m.params), _tensors(m.gradients), _tensors(m.momenta)
 
             def check() -> None:
-                params, momenta = [x.clone() for x in p[0]], [x.clone() for x in v[0]]
-                step(params, g[0], momenta)
-                for i in range(len(params)):
-                    expected = reference.momentum(m.momenta[0][i], m.gradients[0][i], naive.MOMENTUM)
-                    _almost("torch momentum", [momenta[i]], [expected])
-                    changed = reference.update(
-                        m.params[0][i], np.sign(expected), naive.LR, naive.WEIGHT_DECAY
-                    )
-                    _almost("torch Signum", [params[i]], [changed])
+                params, momenta = [p.clone() for p in all_p[0]], [v.clone() for v in all_v[0]]
+                step(params, all_g[0], momenta)
+                for i, size in enumerate(m.sizes):
+                    for w in windows(size):
+                        v = reference.momentum(m.momenta[0][i][w], m.gradients[0][i][w], naive.MOMENTUM)
+                        changed = reference.update(
+                            m.params[0][i][w], np.sign(v), naive.LR, naive.WEIGHT_DECAY
+                        )
+                        _almost("torch momentum", [momenta[i][w]], [v])
+                        _almost("torch Signum", [params[i][w]], [changed])
 
             def call() -> None:
                 i = m.slots.next()
-                step(p[i], g[i], v[i])
+                step(all_p[i], all_g[i], all_v[i])
 
             return Bound(call, check)
 

@@ -32,6 +32,7 @@ def roofline(path: Path, about: dict[str, Any], rows: Sequence[Record]) -> None:
         _bars(ax, [r for r in ours if r["threads"] == t], names, limit)
         ax.set_title(f"{t} thread{'s' if t > 1 else ''}", fontsize=10)
     _faster(axes[-1], ours, names, threads)
+    _legend(axes[0])
     axes[0].set_yticks(range(len(names)), names, fontsize=8)
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     d = max(r["d"] for r in ours)
@@ -62,10 +63,17 @@ def _bars(ax: Any, rows: Sequence[Record], names: Sequence[str], limit: float) -
         right = max(r["gigabytes_per_second"], ceiling)
         ax.text(right + 0.015 * limit, y, f"{100 * r['share']:.0f} %", va="center", fontsize=7.5)
     ax.set_xlim(0, limit)
-    ax.set_xlabel(
-        "GB/s of the fewest bytes that must move\nblack: a loop that only reads or copies", fontsize=8
-    )
+    ax.set_xlabel("GB/s of the fewest bytes that must move", fontsize=8)
     _style(ax)
+
+
+def _legend(ax: Any) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    ceiling = Line2D([], [], color=CEILING, linewidth=1.6, label="a loop that only reads or copies")
+    handles = [Patch(color=BAR, label="electioncode"), Patch(color=MISSED, label="below its goal"), ceiling]
+    ax.legend(handles=handles, fontsize=7.5, loc="lower right", framealpha=0.9, edgecolor="none")
 
 
 def _faster(ax: Any, rows: Sequence[Record], names: Sequence[str], threads: Sequence[int]) -> None:
@@ -79,13 +87,16 @@ def _faster(ax: Any, rows: Sequence[Record], names: Sequence[str], threads: Sequ
             x, y = zip(*points, strict=True)
             filled = t == threads[0]
             label = f"{t} thread{'s' if t > 1 else ''}"
-            ax.scatter(x, y, s=26, color=POINT if filled else "none", edgecolors=POINT, label=label, zorder=3)
+            ax.scatter(
+                x, y, s=26, color=POINT if filled else "none", edgecolors=POINT, label=label, zorder=3
+            )
     ax.set_xscale("log")
     left, right = ax.get_xlim()
     ax.set_xlim(min(left, 0.8), max(right, 12))
     ax.axvline(1, color=CEILING, linewidth=0.8)
     ax.set_title("times faster", fontsize=10)
     ax.set_xlabel("than the fastest way measured without this package\n(same threads)", fontsize=8)
+    ax.grid(axis="y", color="#eeeeee", linewidth=0.6)
     if ax.collections:
         ax.legend(fontsize=8, loc="lower right", frameon=False)
     _style(ax)

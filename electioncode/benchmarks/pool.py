@@ -40,23 +40,27 @@ class Slots:
 
 
 class Pool:
-    """Buffers of contents by name, kept from case to case: a machine's first touch of memory is slow.
+    """One reservation of memory for all cases: the first touch of a page can cost more than its uses.
 
     Args:
         nbytes: of distinct memory that a row goes through. None: twice the last-level cache, at least 1 GiB.
-        limit: of one buffer; a case that needs more raises TooLarge.
+        limit: of one buffer; what needs more raises TooLarge.
     """
 
     def __init__(self, nbytes: int | None = None, limit: int = 4 << 30) -> None:
         self.nbytes = max(1 << 30, 2 * last_level_cache()) if nbytes is None else nbytes
-        self.limit = limit
-        self._buffers: list[list[Any]] = []  # [contents, memory, in use]
+        self.limit = max(limit, self.nbytes)
+        self._memory = _reserve(2 * self.nbytes + self.limit)
+        self._used = 0
+        self._filled: dict[tuple[int, str], int] = {}  # (offset, contents) -> bytes that still hold them
         self._slots: dict[tuple[str, int], Slots] = {}
 
-    def new_case(self) -> None:
-        """From here on the buffers handed out so far may be overwritten."""
-        for buffer in self._buffers:
-            buffer[2] = False
+    def new_case(self, naive: bool = False) -> None:
+        """From here on the buffers handed out so far may be overwritten.
+
+        Those of naive ways begin behind the first: what the next case needs again is then still there.
+        """
+        self._used = _aligned(self.nbytes) if naive else 0
         self._slots.clear()
 
     def slots(self, contents: str, slot_bytes: int, share: int = 1) -> Slots:
@@ -67,40 +71,30 @@ class Pool:
         """
         key = (contents, slot_bytes)
         if key not in self._slots:
-            needed = max(self.nbytes // share, _aligned(slot_bytes))
-            if needed > self.limit:
-                raise TooLarge(
-                    f"needs {needed / 2**30:.1f} GiB in one buffer, more than {self.limit / 2**30:.1f}"
-                )
-            self._slots[key] = Slots(self._memory(contents, needed), slot_bytes)
+            needed = max(_aligned(self.nbytes // share), _aligned(slot_bytes))
+            start, self._used = self._used, self._used + needed
+            if needed > self.limit or self._used > self._memory.size:
+                self._used = start
+                raise TooLarge(f"needs {needed / 2**30:.2f} GiB, more than {self.limit / 2**30:.2f}")
+            self._fill(start, needed, contents)
+            self._slots[key] = Slots(self._memory[start : start + needed], slot_bytes)
         return self._slots[key]
 
-    def _memory(self, contents: str, nbytes: int) -> np.ndarray:
-        for buffer in self._buffers:
-            if buffer[0] == contents and buffer[1].size >= nbytes:
-                buffer[2] = True
-                return buffer[1][:nbytes]
-        free = [b for b in self._buffers if not b[2]]
-        fitting = [b for b in free if b[1].size >= nbytes]
-        if fitting:
-            buffer = min(fitting, key=lambda b: b[1].size)
-        else:
-            if free:  # make room before a larger one is made
-                self._buffers.remove(min(free, key=lambda b: b[1].size))
-            buffer = ["", _allocate(nbytes), True]
-            self._buffers.append(buffer)
-        buffer[0], buffer[2] = contents, True
-        memory = buffer[1][:nbytes]
-        _fill(memory, contents)
-        return memory
+    def _fill(self, start: int, nbytes: int, contents: str) -> None:
+        if self._filled.get((start, contents), 0) >= nbytes:
+            return
+        kept = self._filled.items()
+        self._filled = {k: n for k, n in kept if k[0] + n <= start or start + nbytes <= k[0]}
+        self._filled[start, contents] = nbytes
+        _fill(self._memory[start : start + nbytes], contents)
 
 
 def _aligned(nbytes: int) -> int:
     return max(-(-nbytes // LINE) * LINE, LINE)
 
 
-def _allocate(nbytes: int) -> np.ndarray:
-    raw = np.empty(nbytes + LINE, dtype=np.uint8)
+def _reserve(nbytes: int) -> np.ndarray:
+    raw = np.empty(nbytes + LINE, dtype=np.uint8)  # the system gives it pages when they are written
     start = -raw.ctypes.data % LINE
     return raw[start : start + nbytes]
 

@@ -170,7 +170,7 @@ def main_table(rows: Sequence[Record], markdown: bool = False) -> str:
 
 
 def other_table(rows: Sequence[Record], markdown: bool = False) -> str:
-    """The other ways, and parts of this package's: how many times the time of this package's row they take."""
+    """The other ways, and parts of this package's: how many times its own time they take."""
     head = ["operation", "n", "dtype", "way", "ISA", "threads", "time", "of electioncode's"]
     body = []
     for r in rows:
@@ -186,7 +186,8 @@ def other_table(rows: Sequence[Record], markdown: bool = False) -> str:
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]], align: str, markdown: bool = False) -> str:
     """Aligned columns, `align` one of "l" and "r" each; as Markdown if asked."""
-    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    least = 3 if markdown else 1
+    widths = [max(least, *(len(row[i]) for row in [head, *body])) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
         padded = [
@@ -203,8 +204,6 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]], align: str, markdo
 
 def seconds(s: float) -> str:
     """Three digits and a unit."""
-    for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
-        if s >= 0.9995 * scale:
-            break
+    scale, unit = next(((x, u) for x, u in ((1.0, "s"), (1e-3, "ms")) if s >= 0.9995 * x), (1e-6, "us"))
     value = s / scale
     return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"

@@ -154,7 +154,9 @@ def _majority(n: int, d: int) -> Case:
         return naive.float64_sum(list(signs))
 
     ways = [
-        Spec("naive", "torch.sign(G).sum(0).sign()", on_signs("float32", n, d, naive.sign_sum_sign), "torch"),
+        Spec(
+            "naive", "torch.sign(G).sum(0).sign()", on_signs("float32", n, d, naive.sign_sum_sign), "torch"
+        ),
         Spec("naive", "torch S.sum(0).sign()", on_signs("signs-float32", n, d, naive.sum_sign), "torch"),
         Spec("naive", "float64 votes, summed", on_signs("signs-float64", n, d, float64), "", slow=True),
         Spec("naive", "torch.mode", on_signs("booleans", n, d, naive.mode), "torch", slow=True),
