@@ -7,6 +7,6 @@
 #include "blocks.h"
 #include "philox.h"
 #include "pack.h"
-#include "vote.h"
 #include "count.h"
+#include "vote.h"
 #include "ceiling.h"

@@ -160,6 +160,8 @@ Schedule schedule_votes(const CodedVote& vote) {
     const std::size_t rows = (masked ? 2 : 1) * (vote.partitions.size() + schedule.messages.size()) + 1;
     schedule.tile = std::max<std::size_t>(kCacheWords / rows / 64 * 64, 64);
     if (planes > 0) schedule.tile = std::min(schedule.tile, chain_tile(planes));
+    // This tile's rows come from the cache from their second use on; what memory can do meanwhile is the next tile.
+    for (VoteJob& job : schedule.jobs) job.prefetch_words = schedule.tile;
     return schedule;
 }
 

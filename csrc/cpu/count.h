@@ -2,6 +2,15 @@
 // Included inside the namespace of its instruction set.
 
 template <bool kPart>
+static inline Vec dot_vector(const Dot& dot, std::size_t w, std::size_t n) {
+    const Vec row = kPart ? load_part(dot.words + w, n) : load(dot.words + w);
+    if (dot.kind == DotKind::kRow) return row;
+    if (dot.kind == DotKind::kNotRow) return bit_not(row);
+    const Vec mask = kPart ? load_part(dot.mask + w, n) : load(dot.mask + w);
+    return dot.kind == DotKind::kRowOrNotMask ? or_not(row, mask) : and_not(mask, row);
+}
+
+template <bool kPart>
 static inline void accumulate_vector(const AccumulateJob& job, const Dot& source, std::size_t w, std::size_t n, Word valid) {
     Vec carry = dot_vector<kPart>(source, w - job.source_first, n);
     if (kPart) carry = bit_and(carry, broadcast(valid));
@@ -45,6 +54,8 @@ static inline Vec difference_vector(const DifferenceJob& job, std::size_t w, std
     return bits;
 }
 
+static inline Vec add_count(Vec total, Vec a) { return add_bytes(total, add_byte_counts(broadcast(0), a)); }
+
 static inline void full_add(Vec& sum, Vec b, Vec c, Vec& carry) {
     carry = majority3(sum, b, c);
     sum = xor3(sum, b, c);
@@ -59,7 +70,7 @@ static std::uint64_t differences(const DifferenceJob& job, std::size_t begin, st
     for (; w + kStride <= end; w += kStride) {
         Vec two_a, two_b, two_c, two_d, four_a, four_b, eight;
         const auto bits = [&](std::size_t i) {
-            prefetch(job.a + w + i * kVecWords + job.prefetch_words);
+            prefetch(job.a + w + i * kVecWords + kPrefetchWords);
             return difference_vector<false>(job, w + i * kVecWords, kVecWords);
         };
         full_add(ones, bits(0), bits(1), two_a);

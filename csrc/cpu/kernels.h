@@ -84,7 +84,10 @@ struct VoteJob {
     int chain_planes;  // 0: not in a chain
     bool continues;
     std::uint64_t offset;
+    std::size_t prefetch_words;   // rows[w + prefetch_words] is wanted next
+    std::uint64_t* differences;   // one a dot, of a plain vote: += coordinates that differ from the result; or nullptr
 };
+constexpr std::size_t kPrefetchWords = 64;
 
 // Adds one dot to carry-save counters: per level sum[l] <- sum ^ pending ^ carry, carry <- majority;
 // the last carry goes to `rest`, which may be pending[0].
@@ -109,7 +112,6 @@ struct MarginJob {
 struct DifferenceJob {
     const Word *a, *b;
     const Word *mask_a, *mask_b;  // counted where both voted; nullptr: all
-    std::size_t prefetch_words;   // a[w + prefetch_words] is wanted next
 };
 
 constexpr std::size_t kTileWords = 1024;     // of counters: 8 KiB a plane

@@ -43,29 +43,6 @@ void run_vote(const Plan& plan, const Decision& decision) {
     });
 }
 
-// Sums each voter's differences from `winner` in tiles, running first(participant, begin, end) on a tile before.
-template <typename First>
-std::vector<std::int64_t> sum_differences(const std::vector<Voter>& voters, const Voter& winner, std::size_t words, std::size_t tile, First first) {
-    std::vector<std::int64_t> total(voters.size(), 0);
-    const int participants = threads_for((voters.size() + 1) * words * sizeof(Word));
-    std::vector<std::vector<std::int64_t>> part(static_cast<std::size_t>(participants), total);
-    Word* scratch = scratch_words(static_cast<std::size_t>(participants) * kVoteScratchWords);
-    const KernelTable& table = kernels();
-    parallel_for(words, participants, [&](int i, std::size_t begin, std::size_t end) {
-        std::vector<std::int64_t>& counts = part[static_cast<std::size_t>(i)];
-        for (std::size_t w = begin; w < end; w += tile) {
-            const std::size_t stop = std::min(end, w + tile);
-            first(scratch + static_cast<std::size_t>(i) * kVoteScratchWords, w, stop);
-            for (std::size_t v = 0; v < voters.size(); ++v)
-                counts[v] += static_cast<std::int64_t>(
-                    table.differences({voters[v].words, winner.words, voters[v].mask, winner.mask, stop - w}, w, stop));
-        }
-    });
-    for (const auto& counts : part)
-        for (std::size_t v = 0; v < voters.size(); ++v) total[v] += counts[v];
-    return total;
-}
-
 }  // namespace
 
 // Turns voters into dots. Without masks the count of votes decides: weight * bit, complemented for a negative weight.
@@ -135,13 +112,23 @@ void update(const std::vector<UpdateJob>& jobs) {
 void majority(const std::vector<Voter>& voters, const Decision& decision, std::vector<std::int64_t>* differences) {
     const Plan plan = plan_vote(voters);
     if (!differences) return run_vote(plan, decision);
-    constexpr std::size_t kTileBytes = std::size_t{256} << 10;  // of all voters: still in the cache after the vote
-    const std::size_t tile = std::max<std::size_t>(kTileBytes / ((voters.size() + 1) * sizeof(Word)) / 64 * 64, 512);
-    const VoteJob job = plan.job(decision);
+    if (!plan.plain) {  // weights or masks: what is counted is not the voters' rows
+        run_vote(plan, decision);
+        *differences = disagreement(voters, {decision.out, decision.out_mask, 1}, decision.d);
+        return;
+    }
+    const std::size_t words = num_words(decision.d), n = voters.size();
+    const int participants = threads_for((n + 1) * words * sizeof(Word));
+    std::vector<std::uint64_t> counts(static_cast<std::size_t>(participants) * n, 0);
+    Word* scratch = scratch_words(static_cast<std::size_t>(participants) * kVoteScratchWords);
     const KernelTable& table = kernels();
-    const Voter winner{decision.out, decision.out_mask, 1};
-    *differences = sum_differences(voters, winner, num_words(decision.d), tile,
-                                   [&](Word* scratch, std::size_t begin, std::size_t end) { table.vote(job, scratch, begin, end); });
+    parallel_for(words, participants, [&](int i, std::size_t begin, std::size_t end) {
+        VoteJob job = plan.job(decision);
+        job.differences = counts.data() + static_cast<std::size_t>(i) * n;
+        table.vote(job, scratch + static_cast<std::size_t>(i) * kVoteScratchWords, begin, end);
+    });
+    differences->assign(n, 0);
+    for (std::size_t i = 0; i < counts.size(); ++i) (*differences)[i % n] += static_cast<std::int64_t>(counts[i]);
 }
 
 void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, const Decision& decision) {
@@ -161,8 +148,21 @@ void accumulate(const AccumulateJob& job) {
 }
 
 std::vector<std::int64_t> disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d) {
-    constexpr std::size_t kTile = 2048;  // words: the winner's stay in the cache while the voters stream by
-    return sum_differences(voters, winner, num_words(d), kTile, [](Word*, std::size_t, std::size_t) {});
+    constexpr std::size_t kTile = 8192;  // words: the winner's stay in the cache while the voters stream by
+    std::vector<std::int64_t> total(voters.size(), 0);
+    const int participants = threads_for((voters.size() + 1) * num_words(d) * sizeof(Word));
+    std::vector<std::vector<std::int64_t>> part(static_cast<std::size_t>(participants), total);
+    const KernelTable& table = kernels();
+    parallel_for(num_words(d), participants, [&](int i, std::size_t begin, std::size_t end) {
+        std::vector<std::int64_t>& counts = part[static_cast<std::size_t>(i)];
+        for (std::size_t w = begin; w < end; w += kTile)
+            for (std::size_t v = 0; v < voters.size(); ++v)
+                counts[v] += static_cast<std::int64_t>(
+                    table.differences({voters[v].words, winner.words, voters[v].mask, winner.mask}, w, std::min(end, w + kTile)));
+    });
+    for (const auto& counts : part)
+        for (std::size_t v = 0; v < voters.size(); ++v) total[v] += counts[v];
+    return total;
 }
 
 void random_words(const RandomStream& stream, Word* out, std::size_t n) {

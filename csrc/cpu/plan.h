@@ -12,7 +12,7 @@ struct Plan {
 
     VoteJob job(const Decision& decision) const {
         return {dots.data(),   dots.size(), plain,           maximum, decision.tie, decision.random, decision.d, 0,
-                decision.out, decision.out_mask, 0, 0, false, 0};
+                decision.out, decision.out_mask, 0, 0, false, 0, kPrefetchWords, nullptr};
     }
 };
 

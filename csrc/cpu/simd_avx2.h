@@ -38,13 +38,16 @@ static inline Vec join_low_halves(Vec low, Vec high) {
 }
 
 // Counts of the two nibbles of every byte by table look-up, then sums of bytes per lane.
-static inline Vec add_count(Vec total, Vec a) {
+static inline Vec add_byte_counts(Vec bytes, Vec a) {
     const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
                                            0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
     const __m256i low = _mm256_set1_epi8(0x0f);
     const __m256i counts = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(a.v, low)),
                                            _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(a.v, 4), low)));
-    return {_mm256_add_epi64(total.v, _mm256_sad_epu8(counts, _mm256_setzero_si256()))};
+    return {_mm256_add_epi8(bytes.v, counts)};
+}
+static inline Vec add_bytes(Vec total, Vec bytes) {
+    return {_mm256_add_epi64(total.v, _mm256_sad_epu8(bytes.v, _mm256_setzero_si256()))};
 }
 static inline std::uint64_t sum_lanes(Vec total) {
     Word part[kVecWords];

@@ -35,12 +35,15 @@ static inline Vec join_low_halves(Vec low, Vec high) {
 
 // Counts of the two nibbles of every byte by table look-up, then sums of bytes per lane:
 // VPOPCNTQ would ask for a second row of the dispatch table and gains nothing on memory-bound data.
-static inline Vec add_count(Vec total, Vec a) {
+static inline Vec add_byte_counts(Vec bytes, Vec a) {
     const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
     const __m512i low = _mm512_set1_epi8(0x0f);
     const __m512i counts = _mm512_add_epi8(_mm512_shuffle_epi8(table, _mm512_and_si512(a.v, low)),
                                            _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(a.v, 4), low)));
-    return {_mm512_add_epi64(total.v, _mm512_sad_epu8(counts, _mm512_setzero_si512()))};
+    return {_mm512_add_epi8(bytes.v, counts)};
+}
+static inline Vec add_bytes(Vec total, Vec bytes) {
+    return {_mm512_add_epi64(total.v, _mm512_sad_epu8(bytes.v, _mm512_setzero_si512()))};
 }
 static inline std::uint64_t sum_lanes(Vec total) { return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(total.v)); }
 

@@ -35,9 +35,11 @@ static inline Vec multiply_low_halves(Vec a, Vec b) { return {vmull_u32(vmovn_u6
 static inline Vec high_half(Vec a) { return {vshrq_n_u64(a.v, 32)}; }
 static inline Vec join_low_halves(Vec low, Vec high) { return {vsliq_n_u64(low.v, high.v, 32)}; }
 
-static inline Vec add_count(Vec total, Vec a) {
-    const uint16x8_t pairs = vpaddlq_u8(vcntq_u8(vreinterpretq_u8_u64(a.v)));
-    return {vpadalq_u32(total.v, vpaddlq_u16(pairs))};
+static inline Vec add_byte_counts(Vec bytes, Vec a) {
+    return {vreinterpretq_u64_u8(vaddq_u8(vreinterpretq_u8_u64(bytes.v), vcntq_u8(vreinterpretq_u8_u64(a.v))))};
+}
+static inline Vec add_bytes(Vec total, Vec bytes) {
+    return {vpadalq_u32(total.v, vpaddlq_u16(vpaddlq_u8(vreinterpretq_u8_u64(bytes.v))))};
 }
 static inline std::uint64_t sum_lanes(Vec total) { return vaddvq_u64(total.v); }
 

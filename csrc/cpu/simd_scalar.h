@@ -27,12 +27,16 @@ static inline Vec multiply_low_halves(Vec a, Vec b) { return {(a.v & 0xffffffffu
 static inline Vec high_half(Vec a) { return {a.v >> 32}; }
 static inline Vec join_low_halves(Vec low, Vec high) { return {(low.v & 0xffffffffu) | (high.v << 32)}; }
 
-// Per-lane sums of set bits: add_count() adds those of a to the lanes of total, sum_lanes() ends it.
-static inline Vec add_count(Vec total, Vec a) {
+// Counts of set bits: add_byte_counts() into the bytes, add_bytes() from there into 64-bit lanes, sum_lanes() ends it.
+// Bytes on the way hold up to 255: at most 31 vectors' worth.
+static inline Vec add_byte_counts(Vec bytes, Vec a) {
     Word x = a.v - ((a.v >> 1) & 0x5555555555555555u);
     x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
-    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-    return {total.v + ((x * 0x0101010101010101u) >> 56)};
+    return {bytes.v + ((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu)};
+}
+static inline Vec add_bytes(Vec total, Vec bytes) {
+    const Word pairs = (bytes.v & 0x00ff00ff00ff00ffu) + ((bytes.v >> 8) & 0x00ff00ff00ff00ffu);
+    return {total.v + ((pairs * 0x0001000100010001u) >> 48)};
 }
 static inline std::uint64_t sum_lanes(Vec total) { return total.v; }
 

@@ -5,7 +5,11 @@ constexpr int kMaxDirect = 16;   // voters that are counted in registers
 constexpr int kGroup = 16;       // rows added to the counters at a time: 16 + the four low planes is all full adders
 // Scratch: the counters of one tile, then kGroup derived rows of it.
 static_assert(kCounterWords + kGroup * kTileWords <= kVoteScratchWords);
-constexpr std::size_t kPrefetchWords = 64;
+constexpr int kByteCounts = 31;  // vectors whose bits a byte can count
+
+static inline Word valid_word(std::size_t d, std::size_t w) {
+    return (w + 1) * kWordBits <= d ? ~Word{0} : (Word{1} << (d % kWordBits)) - 1;
+}
 
 constexpr int bit_length(std::uint64_t n) {
     int length = 0;
@@ -42,27 +46,67 @@ static inline Vec exceeds(const Vec* plane) {
     return result;
 }
 
+// Where rows differ from the result, counted while they are in registers or the nearest cache: memory stays the limit.
+template <int N>
+struct Differences {
+    Vec bytes[N];
+    int pending = 0;
+
+    Differences() {
+        for (Vec& b : bytes) b = broadcast(0);
+    }
+    void flush(std::uint64_t* totals) {
+        for (int i = 0; i < N; ++i) {
+            totals[i] += sum_lanes(add_bytes(broadcast(0), bytes[i]));
+            bytes[i] = broadcast(0);
+        }
+        pending = 0;
+    }
+    void counted(std::uint64_t* totals) {
+        if (++pending == kByteCounts) flush(totals);
+    }
+};
+
 template <int N, Tie kTie, bool kPart>
-static inline void vote_vector(const Word* const* rows, const VoteJob& job, std::size_t w, std::size_t n, const Word* random) {
+static inline void vote_vector(const Word* const* rows, const VoteJob& job, std::size_t w, std::size_t n, const Word* random,
+                               Differences<N>* differences) {
     constexpr int kPlanes = bit_length(N);
     Vec x[N], plane[kPlanes];
 #pragma GCC unroll 16
     for (int i = 0; i < N; ++i) {
         x[i] = kPart ? load_part(rows[i] + w, n) : load(rows[i] + w);
-        if constexpr (!kPart) prefetch(rows[i] + w + kPrefetchWords);
+        if constexpr (!kPart) prefetch(rows[i] + w + job.prefetch_words);
     }
     count_rows<N>(x, plane);
-    constexpr int kMore = N / 2;                  // more than half voted +1
+    constexpr int kMore = N / 2;                      // more than half voted +1
     constexpr int kHalf = N % 2 ? kMore : kMore - 1;  // at least half did
     Vec out = exceeds<kPlanes, kTie == Tie::kPlus ? kHalf : kMore>(plane);
     if constexpr (kTie == Tie::kRandom && N % 2 == 0)
         out = bit_or(out, bit_and(exceeds<kPlanes, kHalf>(plane), kPart ? load_part(random, n) : load(random)));
     Word* to = job.out + (w - job.out_first);
     kPart ? store_part(to, out, n) : store(to, out);
+    Vec voted;
     if constexpr (kTie == Tie::kAbstain) {
-        const Vec voted = or_not(out, exceeds<kPlanes, kHalf>(plane));
+        voted = or_not(out, exceeds<kPlanes, kHalf>(plane));
         Word* mask = job.out_mask + (w - job.out_first);
         kPart ? store_part(mask, voted, n) : store(mask, voted);
+    }
+    if (differences) {
+        // Of a part, lanes without words are zero in the rows; in the result and in padding they may be anything.
+        Vec valid = broadcast(~Word{0});
+        if constexpr (kPart) {
+            Word bits[kVecWords] = {};
+            for (std::size_t i = 0; i < n; ++i) bits[i] = valid_word(job.d, w + i);
+            valid = load(bits);
+        }
+        if constexpr (kTie == Tie::kAbstain) valid = bit_and(valid, voted);
+#pragma GCC unroll 16
+        for (int i = 0; i < N; ++i) {
+            Vec bits = bit_xor(kPart ? load_part(rows[i] + w, n) : load(rows[i] + w), out);
+            if constexpr (kPart || kTie == Tie::kAbstain) bits = bit_and(bits, valid);
+            differences->bytes[i] = add_byte_counts(differences->bytes[i], bits);
+        }
+        differences->counted(job.differences);
     }
 }
 
@@ -73,14 +117,22 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
     constexpr bool kDraws = kTie == Tie::kRandom && N % 2 == 0;
     constexpr std::size_t kChunk = kDraws ? 64 : ~std::size_t{0} >> 1;
     alignas(64) Word random[kDraws ? 64 : 1];
+    Differences<N> counts;
+    Differences<N>* const differences = job.differences ? &counts : nullptr;
+    // The last word of a vote may have padding: it goes as a part.
+    const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
     for (std::size_t chunk = begin; chunk < end; chunk += kChunk) {
         const std::size_t stop = end - chunk > kChunk ? chunk + kChunk : end;
         if constexpr (kDraws) random_words(job.random, random, job.first_word + chunk, job.first_word + stop);
         std::size_t w = chunk;
-        for (; w + kVecWords <= stop; w += kVecWords)
-            vote_vector<N, kTie, false>(rows, job, w, kVecWords, random + (kDraws ? w - chunk : 0));
-        if (w < stop) vote_vector<N, kTie, true>(rows, job, w, stop - w, random + (kDraws ? w - chunk : 0));
+        for (; w + kVecWords <= stop && w + kVecWords <= whole; w += kVecWords)
+            vote_vector<N, kTie, false>(rows, job, w, kVecWords, random + (kDraws ? w - chunk : 0), differences);
+        for (; w < stop; w += kVecWords) {
+            const std::size_t n = stop - w < kVecWords ? stop - w : kVecWords;
+            vote_vector<N, kTie, true>(rows, job, w, n, random + (kDraws ? w - chunk : 0), differences);
+        }
     }
+    if (differences) counts.flush(job.differences);
 }
 
 using DirectVote = void (*)(const VoteJob&, std::size_t, std::size_t);
@@ -125,18 +177,36 @@ static inline void add_column(Vec* x, Word* counter, std::size_t stride, int pla
     }
 }
 
+// The tile before the one that is being counted: its result is known and its rows are still in the cache.
+struct Before {
+    const Word* out;   // nullptr: there is none
+    const Word* mask;  // nullptr: every coordinate voted
+    std::size_t words; // rows[w - words] is row w of that tile
+};
+
 template <int N>
-static void add_rows(const Word* const* rows, std::size_t words, Word* counter, std::size_t stride, int planes) {
+static void add_rows(const Word* const* rows, std::size_t words, Word* counter, std::size_t stride, int planes,
+                     std::size_t prefetch_words, const Before& before, std::uint64_t* totals) {
     Vec x[N];
+    Differences<N> differences;
     std::size_t w = 0;
     for (; w + kVecWords <= words; w += kVecWords) {
 #pragma GCC unroll 16
         for (int i = 0; i < N; ++i) {
             x[i] = load(rows[i] + w);
-            prefetch(rows[i] + w + kPrefetchWords);
+            prefetch(rows[i] + w + prefetch_words);
         }
         add_column<N>(x, counter + w, stride, planes);
+        if (before.out) {
+            const Vec out = load(before.out + w);
+            const Vec voted = before.mask ? load(before.mask + w) : broadcast(~Word{0});
+#pragma GCC unroll 16
+            for (int i = 0; i < N; ++i)
+                differences.bytes[i] = add_byte_counts(differences.bytes[i], bit_and(bit_xor(load(rows[i] + w - before.words), out), voted));
+            differences.counted(totals);
+        }
     }
+    if (before.out) differences.flush(totals);
     if (w < words) {
 #pragma GCC unroll 16
         for (int i = 0; i < N; ++i) x[i] = load_part(rows[i] + w, words - w);
@@ -144,21 +214,12 @@ static void add_rows(const Word* const* rows, std::size_t words, Word* counter, 
     }
 }
 
-using AddRows = void (*)(const Word* const*, std::size_t, Word*, std::size_t, int);
+using AddRows = void (*)(const Word* const*, std::size_t, Word*, std::size_t, int, std::size_t, const Before&, std::uint64_t*);
 static constexpr AddRows kAddRows[kGroup + 1] = {
     nullptr,      add_rows<1>,  add_rows<2>,  add_rows<3>,  add_rows<4>,  add_rows<5>,
     add_rows<6>,  add_rows<7>,  add_rows<8>,  add_rows<9>,  add_rows<10>, add_rows<11>,
     add_rows<12>, add_rows<13>, add_rows<14>, add_rows<15>, add_rows<16>,
 };
-
-template <bool kPart>
-static inline Vec dot_vector(const Dot& dot, std::size_t w, std::size_t n) {
-    const Vec row = kPart ? load_part(dot.words + w, n) : load(dot.words + w);
-    if (dot.kind == DotKind::kRow) return row;
-    if (dot.kind == DotKind::kNotRow) return bit_not(row);
-    const Vec mask = kPart ? load_part(dot.mask + w, n) : load(dot.mask + w);
-    return dot.kind == DotKind::kRowOrNotMask ? or_not(row, mask) : and_not(mask, row);
-}
 
 static void derive_row(const Dot& dot, std::size_t first, std::size_t words, Word* out) {
     std::size_t w = 0;
@@ -193,14 +254,34 @@ static void decide_tile(const VoteJob& job, const Word* counter, std::size_t str
     }
 }
 
+// The differences of words whose result is known.
+static void count_differences(const VoteJob& job, std::size_t begin, std::size_t end) {
+    const Word* out = job.out - job.out_first;
+    const Word* mask = job.out_mask ? job.out_mask - job.out_first : nullptr;
+    const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
+    for (std::size_t i = 0; i < job.num_dots; ++i) {
+        job.differences[i] += differences({job.dots[i].words, out, nullptr, mask}, begin, whole);
+        for (std::size_t w = whole; w < end; ++w) {
+            const Word bits = (job.dots[i].words[w] ^ out[w]) & valid_word(job.d, w) & (mask ? mask[w] : ~Word{0});
+            job.differences[i] += sum_lanes(add_count(broadcast(0), broadcast(bits))) / kVecWords;
+        }
+    }
+}
+
 // Any number of rows, weights and masks: bit-sliced counters of one tile stay in the cache while the rows stream by.
 static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std::size_t end) {
     const int planes = job.chain_planes ? job.chain_planes : bit_length(job.maximum);
     const std::size_t tile = chain_tile(planes);
+    Before before{nullptr, nullptr, tile};
     for (std::size_t first = begin; first < end; first += tile) {
         const std::size_t words = end - first < tile ? end - first : tile;
+        if (words < tile && before.out) {  // the last tile is shorter: it cannot take the one before along
+            count_differences(job, first - tile, first);
+            before.out = nullptr;
+        }
         if (!job.continues) std::memset(scratch, 0, static_cast<std::size_t>(planes) * tile * sizeof(Word));
         for (std::size_t i = 0; i < job.num_dots;) {
+            const std::size_t first_dot = i;
             const int plane = job.dots[i].plane;
             const Word* rows[kGroup];
             int n = 0;
@@ -210,9 +291,16 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
                 if (dot.kind != DotKind::kRow) derive_row(dot, first, words, derived);
                 rows[n] = dot.kind == DotKind::kRow ? dot.words + first : derived;
             }
-            kAddRows[n](rows, words, scratch + static_cast<std::size_t>(plane) * tile, tile, planes - plane);
+            kAddRows[n](rows, words, scratch + static_cast<std::size_t>(plane) * tile, tile, planes - plane, job.prefetch_words, before,
+                        job.differences ? job.differences + first_dot : nullptr);
         }
         decide_tile(job, scratch, tile, planes, first, words);
+        if (!job.differences) continue;
+        if (words < tile || first + words == end) {
+            count_differences(job, first, first + words);
+        } else {
+            before = {job.out + (first - job.out_first), job.out_mask ? job.out_mask + (first - job.out_first) : nullptr, tile};
+        }
     }
 }
 
@@ -225,6 +313,7 @@ static void vote_nobody(const VoteJob& job, std::size_t begin, std::size_t end) 
         for (std::size_t w = begin; w < end; ++w) job.out[w - job.out_first] = fill;
     }
     if (job.tie == Tie::kAbstain) std::memset(job.out_mask + (begin - job.out_first), 0, (end - begin) * sizeof(Word));
+    if (job.differences) count_differences(job, begin, end);
 }
 
 static void vote(const VoteJob& job, Word* scratch, std::size_t begin, std::size_t end) {
