@@ -46,7 +46,6 @@ $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 lint: setup
 	$(PIP) $(LINT_TOOLS)
 	$(PY) -m ruff check .
-	$(PY) -m ruff format --check electioncode tests
 	$(PY) -m mypy
 
 clean:  ## all but runs/

@@ -87,7 +87,7 @@ def encode(
             f"encode: out must be a writeable contiguous array of {size} uint8, got {out.dtype} {out.shape}"
         )
     frame = out.view("<u8")
-    _HEADER.pack_into(out, 0, MAGIC, VERSION, planes, votes.d, step, sender, 0)
+    _HEADER.pack_into(out.data, 0, MAGIC, VERSION, planes, votes.d, step, sender, 0)
     frame[_CHECKSUM_WORD] = 0
     n = words.size
     frame[_FIRST_PLANE : _FIRST_PLANE + n] = words
@@ -114,7 +114,7 @@ def decode(
     raw = _bytes_of(buffer)
     if raw.size < HEADER_BYTES:
         raise FrameError(f"frame: at least {HEADER_BYTES} bytes expected, got {raw.size}")
-    magic, version, planes, coordinates, its_step, its_sender, reserved = _HEADER.unpack_from(raw, 0)
+    magic, version, planes, coordinates, its_step, its_sender, reserved = _HEADER.unpack_from(raw.data, 0)
     if magic != MAGIC:
         raise FrameError(f"frame: magic must be {MAGIC!r}, got {magic!r}")
     if version != VERSION:

@@ -195,6 +195,27 @@ def silent_server() -> None:
         same(vote(election, y), expected(code, y, 1), "next")
 
 
+def limit(topology: str) -> None:
+    """The decoder gets what fits max_bytes, and None for what does not, be it sent eagerly or not."""
+    transport = MPITransport(topology=topology)
+    for size in (100, 1 << 16, 1 << 20):
+        seen = []
+
+        def decode(messages, seen=seen):
+            seen.extend(None if m is None else len(m) for m in messages)
+            return b"result"
+
+        lengths = [size - 1, size, size + 1]
+        messages = {w: np.zeros(lengths[w], dtype=np.uint8) for w in transport.workers}
+        transport.exchange(messages, size, decode)
+        if counts(transport):
+            heard = [size - 1, size, None]
+            if transport.workers == (2,):
+                heard[2] = size + 1  # its own message took no way
+            assert seen == heard, (size, seen)
+    transport.close()
+
+
 def failing_server() -> None:
     """An error where votes are counted ends the step everywhere, and nobody waits."""
     transport = MPITransport()
@@ -293,5 +314,5 @@ def leaves(how: str, survivors: str = "") -> None:
 
 
 if __name__ == "__main__":
-    scenarios = (garbage, huge, late, behind, far_behind, silent_server, failing_server, flood, ahead)
+    scenarios = (garbage, huge, limit, late, behind, far_behind, silent_server, failing_server, flood, ahead)
     main({f.__name__: f for f in (*scenarios, unclosed, leaves)})

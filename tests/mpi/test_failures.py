@@ -22,6 +22,11 @@ def test_a_huge_message_is_not_received(mpi, topology, size):
 
 
 @BOTH
+def test_overlong_messages_are_none(mpi, topology, size):
+    assert start(mpi, size, "failures", "limit", topology) == 0
+
+
+@BOTH
 def test_a_late_worker_is_left_out_of_its_step_alone(mpi, topology, size):
     assert start(mpi, size, "failures", "late", topology) == 0
 
