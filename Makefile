@@ -14,7 +14,7 @@ TEST_TOOLS := pytest hypothesis pytest-benchmark ml_dtypes
 LINT_TOOLS := ruff mypy
 SOURCES := pyproject.toml CMakeLists.txt electioncode/_version.py $(shell find csrc -type f)
 
-.PHONY: train test setup lint clean help
+.PHONY: train test sanitize test-arm setup lint clean help
 
 # Waiting MPICH processes offer the core at every poll, which is not enough where there are more processes than
 # cores: heavy yielding makes them sleep. (Open MPI: --mca mpi_yield_when_idle 1.)
@@ -48,6 +48,26 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+# The core without Python, replaying what the reference gave, under each sanitizer; see csrc/tests/README.md.
+build/records.bin: csrc/tests/record.py electioncode/reference.py electioncode/codes.py | setup
+	@mkdir -p build
+	$(PY) csrc/tests/record.py $@
+
+sanitize: build/records.bin
+	for preset in asan ubsan tsan; do \
+	    $(VENV)/bin/cmake --preset $$preset >/dev/null && $(VENV)/bin/cmake --build --preset $$preset && \
+	    ./build/$$preset/replay build/records.bin || exit 1; \
+	done
+
+# NEON for real, where Debian's cross compiler and emulator are installed.
+test-arm: build/records.bin
+	@if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null; then \
+	    $(VENV)/bin/cmake --preset arm64 >/dev/null && $(VENV)/bin/cmake --build --preset arm64 && \
+	    qemu-aarch64 ./build/arm64/replay build/records.bin; \
+	else \
+	    echo "test-arm: skipped, needs the packages g++-aarch64-linux-gnu and qemu-user"; \
+	fi
+
 clean:  ## all but runs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .benchmarks .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -56,6 +76,8 @@ help:
 	@echo "make train   run the main job over MPI: a server and WORKERS=$(WORKERS) workers, BYZANTINE=$(BYZANTINE) of \
 	them lying; ARGS='...' goes to 'electioncode train'"
 	@echo "make test    pass all tests; ARGS='...' goes to pytest"
+	@echo "make sanitize  the native core under the address, undefined-behaviour and thread sanitizers"
+	@echo "make test-arm  the native core on AArch64 under qemu-user"
 	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove all that was made, but for runs/"
 	@echo "PYTHON=$(PYTHON) makes the environment in VENV=$(VENV)"
