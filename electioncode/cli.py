@@ -79,7 +79,9 @@ def _info(args: argparse.Namespace) -> int:
     width = max(map(len, config))
     for key, value in config.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{k}: {'yes' if v is True else 'no' if v is False else v}" for k, v in value.items())
+            value = ", ".join(
+                f"{k}: {'yes' if v is True else 'no' if v is False else v}" for k, v in value.items()
+            )
         elif isinstance(value, bool):
             value = "yes" if value else "no"
         print(f"{key:<{width}}  {value}")

@@ -30,9 +30,9 @@ def add_parser(subparsers: Any) -> None:
     p = subparsers.add_parser(
         "train",
         help="train one model under one attack with several schemes",
-        description="Trains one model under one attack with several schemes, one after another, each from the same "
-        "initial parameters and with the same batches, and writes summary.json, settings.json, history.csv and "
-        "accuracy.png to OUT/NAME.",
+        description="Trains one model under one attack with several schemes, one after another, each from "
+        "the same initial parameters and with the same batches, and writes summary.json, settings.json, "
+        "history.csv and accuracy.png to OUT/NAME.",
         epilog="Over MPI: mpiexec -n 10 electioncode train (9 workers and the server).",
     )
     add = p.add_argument
@@ -48,22 +48,57 @@ def add_parser(subparsers: Any) -> None:
     add("--code", type=Path, metavar="FILE", help="an allocation code as JSON: one more scheme, called code")
     add("--attack", choices=attacks.NAMES, default="reverse", help="what the liars send (default: reverse)")
     add("--transport", choices=("mpi", "in-process"), help="default: mpi under mpiexec, in-process otherwise")
-    add("--topology", choices=("server", "allgather"), default="server", help="who counts, over MPI (default: server)")
-    add("--data", default="digits", metavar="digits|PATH", help="a folder with train/<class>/* and test/<class>/*")
+    add(
+        "--topology",
+        choices=("server", "allgather"),
+        default="server",
+        help="who counts, over MPI (default: server)",
+    )
+    add(
+        "--data",
+        default="digits",
+        metavar="digits|PATH",
+        help="a folder with train/<class>/* and test/<class>/*",
+    )
     add("--train-samples", type=int, metavar="N", help="use only N of the training images")
     add("--test-samples", type=int, metavar="N", help="use only N of the test images")
-    add("--model", help="mlp, cnn, resnet8, resnet14, resnet20 ... (default: cnn, or resnet8 beyond 16x16 pixels)")
-    add("--epochs", type=int, default=12, metavar="N", help="default: 12")
-    add("--batch-size", type=int, metavar="N", help="images a step, over all partitions (default: 8 a worker)")
+    add(
+        "--model",
+        help="mlp, cnn, resnet8, resnet14, resnet20 ... (default: cnn, or resnet8 beyond 16x16 pixels)",
+    )
+    add("--epochs", type=int, default=40, metavar="N", help="default: 40")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images a step, over all partitions (default: 32 a worker)",
+    )
     add("--max-steps", type=int, metavar="N", help="end each epoch after N steps")
-    add("--lr", type=float, default=0.01, help="default: 0.01")
+    add("--lr", type=float, default=0.025, help="default: 0.025")
+    add(
+        "--milestones",
+        type=int,
+        nargs="*",
+        metavar="EPOCH",
+        help="a tenth of the learning rate from each of these epochs on (default: two thirds of the epochs)",
+    )
     add("--momentum", type=float, default=0.9, help="default: 0.9")
     add("--weight-decay", type=float, default=0.0, help="default: 0")
     add("--dropout", type=float, default=0.1, help="default: 0.1")
-    add("--tie", choices=("plus", "minus", "random", "abstain"), default="abstain", help="default: abstain")
-    add("--zero", choices=("plus", "minus", "random", "abstain"), default="plus", help="sign of 0 (default: plus)")
+    add("--tie", choices=("plus", "minus", "random", "abstain"), default="random", help="default: random")
+    add(
+        "--zero",
+        choices=("plus", "minus", "random", "abstain"),
+        default="plus",
+        help="sign of 0 (default: plus)",
+    )
     add("--seed", type=int, default=0, help="of everything random (default: 0)")
-    add("--threads", type=int, default=1, help="threads of each process; runs compare only at equal numbers (default: 1)")
+    add(
+        "--threads",
+        type=int,
+        default=1,
+        help="threads of each process; runs compare only at equal numbers (default: 1)",
+    )
     add("--name", help="of the folder (default: made of data, n, b, attack)")
     add("--out", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
     add(
@@ -120,7 +155,9 @@ def _world(args: argparse.Namespace) -> Any:
     needed = args.workers + (args.topology == "server")
     if world.size == needed:
         return world
-    program = "electioncode" if Path(sys.argv[0]).name == "electioncode" else f"{sys.executable} -m electioncode"
+    program = (
+        "electioncode" if Path(sys.argv[0]).name == "electioncode" else f"{sys.executable} -m electioncode"
+    )
     given = args.argv if args.transport else [*args.argv, "--transport", "mpi"]
     server = " and the server" if args.topology == "server" else ""
     if world.rank == 0:
@@ -154,8 +191,8 @@ def _train(args: argparse.Namespace, world: Any) -> int:
     how = "in one process" if world is None else f"over MPI, {args.topology}"
     num_parameters = sum(p.numel() for p in model.parameters())
     title = (
-        f"{data.name}, {settings.model} (d = {num_parameters:,}): {args.workers} workers, {args.byzantine} lie "
-        f"({args.attack}); {settings.batch_size} images a step, {steps * settings.epochs} steps"
+        f"{data.name}, {settings.model} (d = {num_parameters:,}): {args.workers} workers, {args.byzantine} "
+        f"lie ({args.attack}); {settings.batch_size} images a step, {steps * settings.epochs} steps"
     )
     if first and args.progress != "none":
         print(f"{title}; {how}", file=sys.stderr, flush=True)
@@ -171,8 +208,8 @@ def _train(args: argparse.Namespace, world: Any) -> int:
             report.compare(summary)
             report.write(folder, _record(args, settings, data, num_parameters, how), summary, histories)
     if first:
-        time_label = "seconds" if world is not None else "seconds (every gradient computed once, for all its workers)"
-        plots.accuracy(folder / "accuracy.png", histories, title, time_label)
+        once = "" if world else "every gradient computed once, for all its workers; "
+        plots.accuracy(folder / "accuracy.png", summary, histories, title, f"seconds ({once}logarithmic)")
         print(f"\n{title}; {how}\n\n{report.table(summary)}\n\nwrote {folder}/summary.json, settings.json, "
               "history.csv, accuracy.png", flush=True)  # fmt: skip
         bad = [row["scheme"] for row in summary if not row["replicas_identical"]]
@@ -199,9 +236,10 @@ def _settings(args: argparse.Namespace, data: Dataset) -> Settings:
     return runner.Settings(
         model=args.model or models.default_for(data.train.shape),
         epochs=args.epochs,
-        batch_size=args.batch_size or 8 * args.workers,
+        batch_size=args.batch_size or 32 * args.workers,
         lr=args.lr,
         momentum=args.momentum,
+        milestones=tuple([2 * args.epochs // 3] if args.milestones is None else args.milestones),
         weight_decay=args.weight_decay,
         tie=args.tie,
         zero=args.zero,
@@ -273,7 +311,7 @@ def _progress(
     if not first or mode == "none":
         yield lambda result: None
     elif mode == "bar":
-        from tqdm import tqdm
+        from tqdm import tqdm  # type: ignore[import-untyped]
 
         with tqdm(total=args.epochs * steps, desc=f"{scheme.name:<20}", unit="step", file=sys.stderr) as bar:
 

@@ -1,7 +1,8 @@
 """The same batch, augmentation and dropout of a partition at every worker that holds it.
 
-A vote over replicas is a vote over equal gradients: all that is random in a partition's gradient must depend on
-(seed, step, partition) alone, never on the process, on which other partitions it holds, or on what ran before.
+A vote over replicas is a vote over equal gradients: all that is random in a partition's gradient must depend
+on (seed, step, partition) alone, never on the process, on which other partitions it holds, or on what ran
+before.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _SHUFFLE, _AUGMENT, _TORCH = 0, 1, 2
 
 
 def _philox(function: str, seed: int, step: int, partition: int, purpose: int) -> np.random.Philox:
-    """Philox4x64 with key (seed, step) and counter (0, 0, partition, purpose): different arguments never meet."""
+    """Philox4x64, key (seed, step), counter (0, 0, partition, purpose): streams that never overlap."""
     for name, value in (("seed", seed), ("step", step), ("partition", partition)):
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
             raise TypeError(f"{function}: {name} must be an integer, got {type(value).__name__}")
@@ -36,9 +37,9 @@ def _philox(function: str, seed: int, step: int, partition: int, purpose: int) -
 class Batches:
     """Which samples a partition holds at a step.
 
-    An epoch is one permutation of the samples, drawn from (seed, epoch) alone and cut into ``steps_per_epoch``
-    global batches; the ``num_samples % batch_size`` samples left over sit out that epoch. Partition j of k takes
-    the samples ``int(j * B / k)`` to ``int((j + 1) * B / k)`` of the global batch of B.
+    An epoch is one permutation of the samples, drawn from (seed, epoch) alone and cut into
+    ``steps_per_epoch`` global batches; the ``num_samples % batch_size`` samples left over sit out that epoch.
+    Partition j of k takes the samples ``int(j * B / k)`` to ``int((j + 1) * B / k) - 1`` of the global batch.
 
     Args:
         num_samples: at least batch_size.
@@ -52,7 +53,9 @@ class Batches:
 
     def __init__(self, num_samples: int, batch_size: int, num_partitions: int, *, seed: int = 0) -> None:
         if not 1 <= batch_size <= num_samples:
-            raise ValueError(f"Batches: batch_size must be from 1 to num_samples = {num_samples}, got {batch_size}")
+            raise ValueError(
+                f"Batches: batch_size must be from 1 to num_samples = {num_samples}, got {batch_size}"
+            )
         if not 1 <= num_partitions <= batch_size:
             raise ValueError(
                 f"Batches: num_partitions must be from 1 to batch_size = {batch_size}, got {num_partitions}"
@@ -71,8 +74,8 @@ class Batches:
     def permutation(self, epoch: int) -> NDArray[np.int64]:
         """``(num_samples,)`` int64, read-only: the order of the samples in an epoch.
 
-        Equals ``np.argsort(np.random.Philox(key=[seed, epoch]).random_raw(num_samples), kind="stable")``; raw words,
-        because NumPy promises their stream and not that of ``Generator.permutation``.
+        Equals ``np.argsort(np.random.Philox(key=[seed, epoch]).random_raw(num_samples), kind="stable")``; raw
+        words, because NumPy promises their stream and not that of ``Generator.permutation``.
         """
         if self._epoch is None or self._epoch[0] != epoch:
             words = _philox("Batches.permutation", self.seed, epoch, 0, _SHUFFLE).random_raw(self.num_samples)
@@ -121,7 +124,7 @@ def partition_rng(
             loss = criterion(model(x), y)
         loss.backward()
 
-    Nothing of the seeding outlives the block: initialisation and other draws of the process stay as they were.
+    Nothing of the seeding outlives the block: other draws of the process stay as they were.
     """
     import torch
 

@@ -92,7 +92,7 @@ class Dataset:
     def train_batch(
         self, indices: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Augmented images, float32 (b, C, H, W), and labels, int64 (b,); rng is all the randomness there is."""
+        """Augmented images, float32 (b, C, H, W), and labels, int64 (b,); all randomness is rng's."""
         images = augment(self.train.take(indices), self.shift, self.flip, rng)
         return self.normalise(images), torch.from_numpy(self.train_labels[indices])
 
@@ -108,9 +108,7 @@ class Dataset:
         return torch.from_numpy(x)
 
 
-def augment(
-    images: NDArray[np.uint8], shift: int, flip: bool, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def augment(images: NDArray[np.uint8], shift: int, flip: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Moves (and mirrors) every image at random: (b, C, H, W) to the same shape.
 
     With ``shift=4, flip=True`` it is the paper's crop of 32 with a padding of 4, and horizontal flip.
@@ -158,7 +156,7 @@ def digits(train_samples: int | None = None, test_samples: int | None = None) ->
 def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """scikit-learn's digits: uint8 (1797, 8, 8) and int64 (1797,).
 
-    Equals ``load_digits().images.astype(np.uint8), load_digits().target``, read from the file inside scikit-learn
+    Equals ``load_digits().images.astype(np.uint8), load_digits().target``, read from scikit-learn's own file
     where it is: importing scikit-learn costs each of many processes most of a second.
     """
     spec = importlib.util.find_spec("sklearn")
@@ -169,7 +167,7 @@ def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         if file.is_file():
             table = np.loadtxt(file, delimiter=",", dtype=np.int64)
             return table[:, :-1].reshape(-1, 8, 8).astype(np.uint8), table[:, -1].copy()
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     bunch = load_digits()
     return bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
@@ -184,14 +182,16 @@ def image_folder(
         path: the folder that holds ``train`` and ``test``. Classes are numbered in the order of their names.
         train_samples, test_samples: uses this many images, drawn from all classes by one fixed permutation.
 
-    Images are read as RGB and normalised with CIFAR-10's mean and deviation; augmentation is the paper's (padding
-    of an eighth of the width, and horizontal flip). Raises ValueError that names the folder where it has another
-    layout.
+    Images are read as RGB and normalised with CIFAR-10's mean and deviation; augmentation is the paper's
+    (padding of an eighth of the width, and horizontal flip). Raises ValueError that names the folder where it
+    has another layout.
     """
     root = Path(path)
     for part in ("train", "test"):
         if not (root / part).is_dir():
-            raise ValueError(f"image folder: {root} must hold train/<class>/* and test/<class>/*, has no {part}")
+            raise ValueError(
+                f"image folder: {root} must hold train/<class>/* and test/<class>/*, has no {part}"
+            )
     classes = sorted(p.name for p in (root / "train").iterdir() if p.is_dir())
     unknown = {p.name for p in (root / "test").iterdir() if p.is_dir()} - set(classes)
     if len(classes) < 2 or unknown:
@@ -242,7 +242,9 @@ def _list_files(folder: Path, classes: Sequence[str]) -> tuple[list[Path], NDArr
         files += found
         labels += [label] * len(found)
     if not files:
-        raise ValueError(f"image folder: {folder}/<class> must hold images ({', '.join(_SUFFIXES)}), has none")
+        raise ValueError(
+            f"image folder: {folder}/<class> must hold images ({', '.join(_SUFFIXES)}), has none"
+        )
     return files, np.array(labels, dtype=np.int64)
 
 

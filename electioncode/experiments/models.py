@@ -1,8 +1,8 @@
 """Small models without batch statistics.
 
-A partition's gradient must depend on the parameters and the partition alone. Batch normalisation keeps running
-statistics of what a process happened to see, which differ between replicas and do not exist at the server, so the
-residual networks normalise groups of channels instead.
+A partition's gradient must depend on the parameters and the partition alone. Batch normalisation keeps
+running statistics of what a process happened to see, which differ between replicas and do not exist at the
+server, so the residual networks normalise groups of channels instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from torch.nn import functional
 NAMES = ("mlp", "cnn", "resnet8", "resnet14", "resnet20")
 
 
-def build(name: str, shape: tuple[int, int, int], num_classes: int, *, seed: int = 0, dropout: float = 0.1) -> nn.Module:
+def build(
+    name: str, shape: tuple[int, int, int], num_classes: int, *, seed: int = 0, dropout: float = 0.1
+) -> nn.Module:
     """A model, initialised from the seed alone.
 
     Args:
@@ -31,7 +33,9 @@ def build(name: str, shape: tuple[int, int, int], num_classes: int, *, seed: int
     residual = re.fullmatch(r"resnet(\d+)", name)
     depth = int(residual[1]) if residual else 0
     if name not in ("mlp", "cnn") and (depth < 8 or depth % 6 != 2):
-        raise ValueError(f"build: name must be 'mlp', 'cnn' or 'resnet<6 m + 2>' like {NAMES[2:]}, got {name!r}")
+        raise ValueError(
+            f"build: name must be 'mlp', 'cnn' or 'resnet<6 m + 2>' like {NAMES[2:]}, got {name!r}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if name == "mlp":
@@ -70,7 +74,10 @@ def _cnn(shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Mo
 
 
 class ResNet(nn.Module):
-    """He et al.'s residual network for small images, with group normalisation: 6 m + 2 layers, 16/32/64 channels."""
+    """He et al.'s residual network for small images, with group normalisation.
+
+    6 m + 2 layers with m = ``blocks``; 16, 32 and 64 channels.
+    """
 
     def __init__(self, channels: int, num_classes: int, blocks: int, dropout: float) -> None:
         super().__init__()
@@ -98,7 +105,9 @@ class Block(nn.Module):
         self.norm1 = nn.GroupNorm(4, width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm2 = nn.GroupNorm(4, width)
-        self.shortcut = nn.Identity() if stride == 1 else nn.Conv2d(before, width, 1, stride=stride, bias=False)
+        self.shortcut = (
+            nn.Identity() if stride == 1 else nn.Conv2d(before, width, 1, stride=stride, bias=False)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = functional.relu(self.norm1(self.conv1(x)))

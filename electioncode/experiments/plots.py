@@ -4,30 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 History = Sequence[tuple[int, int, float, float]]  # (epoch, step, seconds, test accuracy)
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; grey for the runs without attack.
+# Okabe and Ito's colours, told apart by colour-blind readers too.
 _COLOURS = {
-    "no-attack": "#555555",
     "uncoded": "#D55E00",
     "bernoulli-2": "#56B4E9",
     "bernoulli-3": "#0072B2",
     "deterministic": "#009E73",
     "repetition": "#CC79A7",
-    "repetition-no-attack": "#999999",
 }
-_OTHERS = ("#E69F00", "#8B4513", "#6A3D9A", "#000000")
+_OTHERS = ("#E69F00", "#8B4513", "#6A3D9A", "#808000")
+_NO_ATTACK = "#222222"
 
 
-def accuracy(path: str | Path, histories: Mapping[str, History], title: str, time_label: str) -> None:
+def accuracy(
+    path: str | Path,
+    summary: Sequence[Mapping[str, Any]],
+    histories: Mapping[str, History],
+    title: str,
+    time_label: str,
+) -> None:
     """Draws the picture.
 
     Args:
         path: of the PNG.
-        histories: scheme -> [(epoch, step, seconds, test accuracy 0..1)].
+        summary: the entries of summary.json.
+        histories: scheme -> [(epoch, step, seconds, test accuracy 0..1)], epoch 0 first.
         title: one line above both panels.
         time_label: of the time axis.
+
+    Runs without attack are dashed and lie on top: where a code reaches its reference bit for bit, its line
+    shows between the dashes, and one label names both.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -35,45 +45,73 @@ def accuracy(path: str | Path, histories: Mapping[str, History], title: str, tim
     # Not pyplot: no global state, and never a window.
     figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
+    panels = figure.subplots(1, 2, sharey=True)
+    named_by_others = {row["reference"] for row in summary if row["identical_to_reference"]}
+    others = iter(_OTHERS * len(summary))
     ends: list[tuple[float, str, str]] = []
-    others = iter(_OTHERS * len(histories))
-    for name, history in histories.items():
-        colour = _COLOURS.get(name) or next(others)
-        style = "--" if name.endswith("no-attack") else "-"
-        percent = [100 * row[3] for row in history]
-        for axes, column in ((left, 0), (right, 2)):
-            axes.plot([row[column] for row in history], percent, style, color=colour, linewidth=1.8)
-            axes.plot(history[-1][column], percent[-1], "o", color=colour, markersize=4)
-        ends.append((percent[-1], name, colour))
+    for row in summary:
+        name, history = row["scheme"], histories[row["scheme"]]
+        honest = row["attack"] is None
+        colour = _NO_ATTACK if honest else _COLOURS.get(name) or next(others)
+        line: dict[str, Any] = {
+            "color": colour,
+            "linewidth": 1.1 if honest else 2.2,
+            "zorder": 3 if honest else 2,
+        }
+        line["linestyle"] = (0, (4, 3)) if honest else "-"
+        percent = [100 * point[3] for point in history]
+        for axes, column in zip(panels, (0, 2), strict=True):
+            first = min(column // 2, len(history) - 1)  # no 0 on a logarithmic axis
+            x = [point[column] for point in history]
+            axes.plot(x[first:], percent[first:], **line)
+            axes.plot(x[-1], percent[-1], "o", color=colour, markersize=4.5, zorder=4)
+        if name not in named_by_others:
+            ends.append((percent[-1], _label(row), colour))
+    left, right = panels
     for axes, label in ((left, "epoch"), (right, time_label)):
         axes.set_xlabel(label)
         axes.set_ylim(0, 100)
-        axes.set_xlim(left=0)
-        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.grid(color="#e4e4e4", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(length=0)
+        axes.tick_params(which="both", length=0)
+    left.set_xlim(left=0)
+    if all(history[-1][2] > 0 for history in histories.values()):
+        right.set_xscale("log")
+        right.xaxis.set_major_formatter("{x:g}")
     left.set_ylabel("test accuracy, %")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     last = max(history[-1][0] for history in histories.values())
-    for height, (value, name, colour) in zip(_spread([e[0] for e in ends], gap=5.0), ends, strict=True):
+    for height, (value, text, colour) in zip(_spread([end[0] for end in ends], gap=5.5), ends, strict=True):
         left.annotate(
-            f"{name}  {value:.0f}",
+            f"{text}  {value:.0f}",
             (last, value),
-            xytext=(1.06, height / 100),
+            xytext=(1.07, height / 100),
             textcoords="axes fraction",
             color=colour,
             fontsize=9,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.7,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
             annotation_clip=False,
         )
     figure.savefig(path)
 
 
+def _label(row: Mapping[str, Any]) -> str:
+    if not row["identical_to_reference"]:
+        return row["scheme"]
+    partitions = "" if row["reference"] == "no-attack" else f" with k = {row['num_partitions']}"
+    return f"{row['scheme']} = no-attack{partitions}"
+
+
 def _spread(values: Sequence[float], gap: float) -> list[float]:
-    """Heights for labels, near the values, in their order, at least ``gap`` apart, within 2..98."""
+    """Heights for labels, in the order of the values, at least ``gap`` apart, within 2..98."""
     order = sorted(range(len(values)), key=lambda i: values[i])
     heights = [0.0] * len(values)
     floor = 2.0

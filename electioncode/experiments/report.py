@@ -11,6 +11,11 @@ from typing import Any
 from electioncode.experiments.runner import Result
 from electioncode.experiments.schemes import Scheme
 
+LEGEND = """\
+k: partitions of the batch; r: partitions a worker computes on average; largest load: share of the batch
+that the busiest worker computes; computed: how often all workers together compute the batch; bytes/step: a
+worker sends. same as reference: are the parameters at the end, bit for bit, those of the run without attack
+over the same partitions? ('-': the code promises nothing against so many attackers.)"""
 HISTORY_COLUMNS = ("scheme", "epoch", "step", "seconds", "test_accuracy")
 
 
@@ -94,18 +99,16 @@ def table(summary: Sequence[Mapping[str, Any]]) -> str:
     ]
     widths = [max(len(row[c]) for row in (header, *rows)) for c in range(len(header))]
     left = {0, 1, len(header) - 1}
-    lines = [
-        "  ".join(cell.ljust(w) if c in left else cell.rjust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        for row in (header, *rows)
-    ]  # fmt: skip
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    legend = (
-        "k: partitions of the batch; r: partitions a worker computes on average; largest load: share of the batch "
-        "that the busiest\nworker computes; computed: gradients of the whole batch that all workers compute together; "
-        "bytes/step: sent by a worker.\nsame as reference: parameters at the end, bit for bit, against the run without "
-        "attack that has the same partitions;\n'-' where the code promises nothing against so many."
-    )
-    return "\n".join(line.rstrip() for line in lines) + "\n\n" + legend
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = (
+            cell.ljust(width) if c in left else cell.rjust(width)
+            for c, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join(aligned).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([line(header), rule, *map(line, rows), "", LEGEND])
 
 
 def _same(row: Mapping[str, Any]) -> str:

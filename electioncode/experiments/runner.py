@@ -29,6 +29,7 @@ class Settings:
         epochs: passes over the training images.
         batch_size: images a step, over all partitions.
         lr, momentum, weight_decay: of :class:`electioncode.Signum`.
+        milestones: the learning rate is a tenth from each of these epochs on (counted from 0).
         tie, zero: policies of :class:`electioncode.Election`.
         seed: of everything random: parameters, batches, augmentation, dropout, ties.
         dropout: probability.
@@ -41,7 +42,8 @@ class Settings:
     lr: float
     momentum: float = 0.9
     weight_decay: float = 0.0
-    tie: str = "abstain"
+    milestones: tuple[int, ...] = ()
+    tie: str = "random"
     zero: str = "plus"
     seed: int = 0
     dropout: float = 0.1
@@ -53,7 +55,8 @@ class Result:
     """What one process saw of a training run.
 
     Attributes:
-        history: (epoch, steps so far, seconds so far, test accuracy), from 0 epochs on; empty where not evaluated.
+        history: (epoch, steps so far, seconds so far, test accuracy), from 0 epochs on; empty where not
+            evaluated.
         seconds: wall-clock time of the training steps, without the evaluations of this process.
         steps: optimizer steps.
         bytes_sent: payload bytes that the workers of this process sent.
@@ -95,14 +98,14 @@ def train(
         scheme: the code and its attackers.
         data: the same at every process.
         settings: the same at every process.
-        transport: of this scheme alone; every process of it calls `train`. A process without workers (the server)
-            loads no training image and computes no gradient.
+        transport: of this scheme alone; every process of it calls `train`. A process without workers (the
+            server) loads no training image and computes no gradient.
         evaluate: measures the test accuracy before the first and after every epoch, in this process.
         on_step: called after every step and every evaluation.
 
-    Where several workers live in this process, the gradient of a partition is computed once for all of them; over
-    MPI every worker computes its own. Both end with the same parameters, bit for bit, if torch uses the same number
-    of threads and the machines are alike.
+    Where several workers live in this process, the gradient of a partition is computed once for all of them;
+    over MPI every worker computes its own. Both end with the same parameters, bit for bit, if torch uses the
+    same number of threads and the machines are alike.
     """
     model = models.build(
         settings.model, data.train.shape, data.num_classes, seed=settings.seed, dropout=settings.dropout
@@ -133,6 +136,8 @@ def train(
 
     record(0)
     for epoch in range(settings.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.lr * 0.1 ** sum(epoch >= first for first in settings.milestones)
         for within in range(epoch_steps):
             began = time.perf_counter()
             step = epoch * batches.steps_per_epoch + within
@@ -152,9 +157,11 @@ def train(
 
 
 def backward(model: nn.Module, data: Dataset, batches: Batches, step: int, partition: int) -> None:
-    """Leaves the gradient of one partition at one step in ``.grad``: the same bits wherever it is computed."""
+    """Leaves the gradient of a partition at a step in ``.grad``: the same bits wherever it is computed."""
     seed = batches.seed
-    images, labels = data.train_batch(batches.indices(step, partition), augmentation_rng(seed, step, partition))
+    images, labels = data.train_batch(
+        batches.indices(step, partition), augmentation_rng(seed, step, partition)
+    )
     model.train()
     model.zero_grad()
     with partition_rng(seed, step, partition):

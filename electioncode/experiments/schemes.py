@@ -23,8 +23,8 @@ class Scheme:
         code: who computes what.
         attackers: the Byzantine workers, ascending; empty without an attack.
         attack: its name, None without one.
-        reference: the scheme without attack whose ideal vote this code promises to reach bit for bit; None where
-            it promises nothing against that many attackers.
+        reference: the scheme without attack whose ideal vote this code promises to reach bit for bit; None
+            where it promises nothing against that many attackers.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Scheme:
 
 
 def draw_attackers(num_workers: int, num_byzantine: int, seed: int) -> tuple[int, ...]:
-    """The Byzantine workers of a run: one random set of b workers for each seed, as in the paper's experiments."""
+    """The Byzantine workers of a run: one random set for each seed, as in the paper's experiments."""
     order = np.argsort(np.random.Philox(key=[seed, 2]).random_raw(num_workers), kind="stable")
     return tuple(sorted(int(i) for i in order[:num_byzantine]))
 
@@ -57,6 +57,11 @@ def repetition_partitions(num_workers: int, num_byzantine: int) -> int:
     )
 
 
+def all_names(num_workers: int) -> tuple[str, ...]:
+    """What "all" stands for: `NAMES`, without "deterministic" for an even number of workers."""
+    return tuple(name for name in NAMES if name != "deterministic" or num_workers % 2)
+
+
 def build(
     names: Sequence[str],
     num_workers: int,
@@ -69,8 +74,8 @@ def build(
     """The schemes called ``names``, in that order.
 
     Args:
-        names: of `NAMES`; also "bernoulli-<E[r]>", "code" for the code of ``file``, "<scheme>-no-attack", and "all"
-            for `NAMES` together with the references that they need.
+        names: of `NAMES`; also "bernoulli-<E[r]>", "code" for the code of ``file``, "<scheme>-no-attack", and
+            "all" for `all_names` together with the references that they need.
         num_workers, num_byzantine: n and b. Every attacked scheme has the same b attackers.
         attack: for :func:`electioncode.attacks.by_name`.
         seed: of the attackers and of the Bernoulli codes.
@@ -79,12 +84,14 @@ def build(
     Raises ValueError for an unknown name, and where a code does not exist for n and b.
     """
     if not 0 <= num_byzantine <= num_workers:
-        raise ValueError(f"schemes: num_byzantine must be from 0 to {num_workers} workers, got {num_byzantine}")
+        raise ValueError(
+            f"schemes: num_byzantine must be from 0 to {num_workers} workers, got {num_byzantine}"
+        )
     attacks.by_name(attack, seed)  # raises for an unknown one
     attackers = draw_attackers(num_workers, num_byzantine, seed)
     wanted: list[str] = []
     for name in names:
-        wanted += NAMES if name == "all" else (name,)
+        wanted += all_names(num_workers) if name == "all" else (name,)
     schemes: list[Scheme] = []
     for name in dict.fromkeys(wanted):
         base = name.removesuffix(UNATTACKED)
@@ -114,7 +121,9 @@ def _code(name: str, n: int, b: int, seed: int, file: codes.AllocationCode | Non
         return codes.repetition(n, repetition_partitions(n, b))
     if name == "code" and file is not None:
         if file.num_workers != n:
-            raise ValueError(f"schemes: the code must be for {n} workers, got one for {file.num_workers}: {file!r}")
+            raise ValueError(
+                f"schemes: the code must be for {n} workers, got one for {file.num_workers}: {file!r}"
+            )
         return file
     raise ValueError(
         f"schemes: scheme must be one of {', '.join(map(repr, NAMES))}, 'bernoulli-<redundancy>', "
