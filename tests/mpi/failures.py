@@ -100,11 +100,11 @@ def late(topology: str) -> None:
     n = world.size - (topology == "server")
     code = ec.uncoded(n)
     slow = world.rank == (topology == "server")
-    with Election(code, MPITransport(topology=topology, timeout=0.3)) as election:
+    with Election(code, MPITransport(topology=topology, timeout=0.6)) as election:
         for step in range(4):
             meet()
             if slow and step == 1:
-                time.sleep(0.6)
+                time.sleep(1.2)
             x = gradients(code, D, step)
             winner = vote(election, x)
             if not (slow and topology == "allgather" and step == 1):  # it has heard everybody, itself too
@@ -119,13 +119,13 @@ def behind() -> None:
     code = ec.uncoded(world.size - 1)
     x = gradients(code, D, 0)
     winners = []
-    with Election(code, MPITransport(timeout=0.1)) as election:
+    with Election(code, MPITransport()) as election:
         for step in range(8):
             if step == 6:
                 meet()
             if world.rank == 1 and step == 2:
                 time.sleep(0.5)
-            election.transport.timeout = 5 if world.rank or step >= 6 else 0.1
+            election.transport.timeout = 0.1 if world.rank == 0 and 2 <= step < 6 else 5
             winners.append(vote(election, x))
         for step in (0, 1, 6, 7):
             same(winners[step], expected(code, x, step), step)
@@ -294,9 +294,10 @@ def leaves(how: str, survivors: str = "") -> None:
     """A worker goes away after a step: in order, by an error, or by dying."""
     mpi._CLOSE_SECONDS = 0.2
     code = ec.uncoded(world.size - 1)
-    election = Election(code, MPITransport(timeout=0.3))
+    election = Election(code, MPITransport())
     x = gradients(code, D, 0)
     same(vote(election, x), expected(code, x, 0), "all")
+    election.transport.timeout = 0.6
     if world.rank == 1:
         if how == "dies":
             os._exit(3)

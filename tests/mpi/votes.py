@@ -85,7 +85,7 @@ def apart() -> None:
     if world.rank:
         requests = [world.Isend(own, 0, tag) for tag in range(4)]
     code = ec.uncoded(world.size - 1)
-    first = Election(code, MPITransport(timeout=5 if world.rank else 0.5))
+    first = Election(code, MPITransport(timeout=5 if world.rank else 0.8))
     second = Election(code, MPITransport(timeout=5))
     x, y = gradients(code, 1000, 1), gradients(code, 1000, 2)
     if world.rank == 1:  # its vote on the second waits at rank 0 while that misses it on the first
