@@ -105,6 +105,7 @@ def _coded(code: ec.AllocationCode, d: int) -> Case:
             "torch (A @ S).sign().sum(0).sign()",
             on_signs("signs-float32", k, d, vote, expect),
             "torch",
+            slow=True,
         ),
     )
     label = f"coded majority, {_code_label(code)}"
