@@ -21,7 +21,7 @@ ROW, NOT_ROW, ROW_OR_NOT_MASK, MASK_AND_NOT_ROW = range(4)  # kinds of dots
 
 FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
 
-core = _core  # for the modules above: the same names, whichever kernels stand behind
+core: Any = _core  # for the modules above; untyped, since they hand over arguments by the tuple
 checksum = _core.checksum
 
 
@@ -55,7 +55,7 @@ class NumpyBackend:
 
     def view(self, a: np.ndarray) -> np.ndarray:
         """The array as the core takes words: aligned, contiguous along the last axis; a copy where it is not."""
-        if a.flags.carray or (a.shape[-1] <= 1 or a.strides[-1] == a.itemsize) and a.flags.aligned:
+        if a.flags.carray or ((a.shape[-1] <= 1 or a.strides[-1] == a.itemsize) and a.flags.aligned):
             return a
         return a.copy(order="C")
 
@@ -184,7 +184,7 @@ def instruction_sets() -> list[str]:
 
 
 def instruction_set() -> str:
-    """The instruction set in use: the best, unless ``ELECTIONCODE_ISA`` or :func:`set_instruction_set` says otherwise."""
+    """The instruction set in use: the best, unless ``ELECTIONCODE_ISA`` or :func:`set_instruction_set` differs."""
     return _core.instruction_set()
 
 

@@ -68,7 +68,7 @@ class Signum(torch.optim.Optimizer):
         election: Election | None = None,
     ) -> None:
         for name, value in (("lr", lr), ("weight_decay", weight_decay)):
-            if not 0.0 <= value:
+            if not value >= 0.0:
                 raise ValueError(f"Signum: {name} must be at least 0, got {value}")
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"Signum: momentum must be at least 0 and below 1, got {momentum}")
@@ -234,4 +234,5 @@ def _like(grad: torch.Tensor | None, p: torch.Tensor) -> torch.Tensor:
 
 
 def _array(t: torch.Tensor) -> np.ndarray:
-    return _backend.backend_of(t, "Signum", "params").floats(t, "Signum")
+    backend: Any = _backend.backend_of(t, "Signum", "params")
+    return backend.floats(t, "Signum")

@@ -162,7 +162,7 @@ def momentum(v: np.ndarray, g: np.ndarray, beta: float, maximize: bool = False) 
 
 
 def update(p: np.ndarray, signs: np.ndarray, lr: float, weight_decay: float = 0.0) -> np.ndarray:
-    """p <- (1 - lr * weight_decay) * p, then p <- p - lr * sign: each product and sum rounded to p's dtype, in this order."""
+    """p <- (1 - lr * weight_decay) * p, then p <- p - lr * sign: each product and sum rounded to p's dtype."""
     compute = np.float64 if p.dtype == np.float64 else np.float32
     decayed = (compute(1 - lr * weight_decay) * p.astype(compute)).astype(p.dtype).astype(compute)
     change = (compute(-lr) * signs.astype(compute)).astype(p.dtype).astype(compute)

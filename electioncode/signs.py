@@ -74,8 +74,8 @@ class PackedSigns:
             return False
         mine, theirs = self.numpy(), other.numpy()
         full = np.broadcast_to(_full_mask(self.d), mine[0].shape)
-        masks = [full if m is None else m for m in (mine[1], theirs[1])]
-        return bool(np.array_equal(mine[0], theirs[0]) and np.array_equal(*masks))
+        ours, others = (full if m is None else m for m in (mine[1], theirs[1]))
+        return np.array_equal(mine[0], theirs[0]) and np.array_equal(ours, others)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -134,7 +134,12 @@ def outputs(votes: PackedSigns, function: str) -> tuple[np.ndarray, np.ndarray |
 
 
 def new_votes(
-    backend: _backend.Backend, shape: tuple[int, ...], d: int, masked: bool, out: PackedSigns | None, function: str
+    backend: _backend.Backend,
+    shape: tuple[int, ...],
+    d: int,
+    masked: bool,
+    out: PackedSigns | None,
+    function: str,
 ) -> PackedSigns:
     """New votes, or `out` checked: its words, and a mask exactly where one is written."""
     if out is None:
@@ -184,7 +189,9 @@ def pack(
     return result
 
 
-def random_signs(d: int, *, seed: int = 0, step: int = 0, stream: int = 0, purpose: int = _backend.PURPOSE_ATTACK) -> PackedSigns:
+def random_signs(
+    d: int, *, seed: int = 0, step: int = 0, stream: int = 0, purpose: int = _backend.PURPOSE_ATTACK
+) -> PackedSigns:
     """``(d,)`` random votes: the same bits on every machine, device and number of threads.
 
     Philox4x32-10 with key (seed, step) and counter (word index, stream, purpose), each 0 to 2**32 - 1.

@@ -1,4 +1,4 @@
-"""Majority votes on packed signs: the global vote, every worker's local vote, and a tally that takes votes as they come.
+"""Majority votes on packed signs: the global vote, every worker's local vote, and a tally of votes as they come.
 
 One rule holds everywhere. With s_ic in {-1, 0, +1} the sign of voter i at coordinate c (0: it abstained) and w_i its
 integer weight, the score is S_c = sum_i w_i * s_ic; the winner is its sign, and S_c = 0 is a tie, which the tie
@@ -71,8 +71,8 @@ def majority(
         out: PackedSigns ``(d,)`` to fill, with a mask exactly where tie is "abstain".
         return_disagreement: also returns what :func:`disagreement` would, read while the votes are in the cache.
 
-    Returns PackedSigns ``(d,)``, or that and ``(n,)`` int64. Equals ``np.sign(weights @ votes.unpack(np.int64))`` with the tie policy at 0.
-    Counts with carry-save adders on words. (Election Coding, Section 2: the decoder, and the encoder of one worker.)
+    Returns PackedSigns ``(d,)``, or that and ``(n,)`` int64. Equals
+    ``np.sign(weights @ votes.unpack(np.int64))`` with the tie policy at 0. Counts with carry-save adders on words. (Election Coding, Section 2: the decoder, and the encoder of one worker.)
     """
     words, masks, n, d, backend = _rows(votes, "majority")
     policy = _backend.policy("majority", "tie", tie, _backend.TIE)
@@ -140,7 +140,9 @@ def _coded(votes: PackedSigns, code: AllocationCode, tie: str, seed: int, step: 
     if not isinstance(votes, PackedSigns) or votes.ndim != 2:
         raise ValueError(f"{function}: votes must be PackedSigns of shape (k, d)")
     if votes.shape[0] != code.num_partitions:
-        raise ValueError(f"{function}: votes must have {code.num_partitions} rows, one a partition, got {votes.shape[0]}")
+        raise ValueError(
+            f"{function}: votes must have {code.num_partitions} rows, one a partition, got {votes.shape[0]}"
+        )
     policy = _backend.policy(function, "tie", tie, _backend.TIE)
     keys = _backend.key(function, seed=seed, step=step)
     held = [code.partitions(i) for i in range(code.num_workers)]
@@ -218,7 +220,8 @@ class Tally:
             raise TypeError(f"Tally.add: weight must be an integer, got {type(weight).__name__}")
         if self.total_weight + abs(int(weight)) > self.max_votes:
             raise ValueError(
-                f"Tally.add: weights must sum to at most max_votes = {self.max_votes}, got {self.total_weight + abs(int(weight))}"
+                f"Tally.add: weights must sum to at most max_votes = {self.max_votes}, "
+                f"got {self.total_weight + abs(int(weight))}"
             )
         if not isinstance(votes, PackedSigns):
             masked = "abstain" in (zero, nan)
@@ -253,7 +256,7 @@ class Tally:
         return pack(x, out=scratch, **policies)
 
     def _count(self, words: np.ndarray, mask: np.ndarray | None, kind: int, plane: int) -> None:
-        """Adds one bit of weight 2**plane: through the planes that already hold two rows, into the first that does not."""
+        """Adds a bit of weight 2**plane: through the planes that hold two rows, into the first that does not."""
         top = plane
         while len(self._planes[top]) == 2:
             top += 1
@@ -273,7 +276,15 @@ class Tally:
         rows = [(row, plane) for plane, held in enumerate(self._planes) for row in held]
         return [row for row, _ in rows], [plane for _, plane in rows]
 
-    def majority(self, tie: str = "plus", *, seed: int = 0, step: int = 0, stream: int = 0, out: PackedSigns | None = None) -> PackedSigns:
+    def majority(
+        self,
+        tie: str = "plus",
+        *,
+        seed: int = 0,
+        step: int = 0,
+        stream: int = 0,
+        out: PackedSigns | None = None,
+    ) -> PackedSigns:
         """The majority so far, PackedSigns ``(d,)``, as :func:`majority` of all votes added; the count goes on."""
         policy = _backend.policy("Tally.majority", "tie", tie, _backend.TIE)
         keys = _backend.key("Tally.majority", seed=seed, step=step, stream=stream)

@@ -126,19 +126,27 @@ def test_instruction_sets():
         assert ec.instruction_set() == name
     ec.set_instruction_set()
     assert ec.instruction_set() == names[0]
-    with pytest.raises(ValueError, match="expected one of .*'scalar'.*, got 'mmx'"):
+    with pytest.raises(ValueError, match=r"expected one of .*'scalar'.*, got 'mmx'"):
         ec.set_instruction_set("mmx")
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
 def test_environment_chooses_instruction_set_and_threads():
     show = "import electioncode as ec; print(ec.instruction_set(), ec.num_threads())"
-    assert run_python(show, ELECTIONCODE_ISA="scalar", ELECTIONCODE_NUM_THREADS="3").stdout.split() == ["scalar", "3"]
+    assert run_python(show, ELECTIONCODE_ISA="scalar", ELECTIONCODE_NUM_THREADS="3").stdout.split() == [
+        "scalar",
+        "3",
+    ]
     environment = {"OMP_NUM_THREADS": "2", "ELECTIONCODE_NUM_THREADS": ""}
     assert run_python(show, **environment).stdout.split()[1] == "2"
     wrong = run_python(show, ELECTIONCODE_ISA="mmx")
@@ -147,7 +155,8 @@ def test_environment_chooses_instruction_set_and_threads():
 
 
 def test_import_loads_no_heavy_module():
-    code = "import electioncode, sys; print([m for m in ('torch', 'mpi4py', 'scipy', 'sklearn', 'matplotlib') if m in sys.modules])"
+    heavy = ("torch", "mpi4py", "scipy", "sklearn", "matplotlib")
+    code = f"import electioncode, sys; print([m for m in {heavy} if m in sys.modules])"
     assert run_python(code).stdout.strip() == "[]"
 
 
@@ -226,7 +235,9 @@ def test_core_refuses_what_does_not_fit(rng):
         lambda: _core.majority([w], None, None, 128, 9, 0, 0, 0, w.copy(), None, False),
         lambda: _core.local_majorities(w[None], None, [0, 1], [1], 128, 0, 0, 0, w[None].copy(), None),
         lambda: _core.local_majorities(w[None], None, [0, 2], [0], 128, 0, 0, 0, w[None].copy(), None),
-        lambda: _core.local_majorities(w[None], None, [0, 1, 0, 1], [0], 128, 0, 0, 0, np.zeros((3, 2), np.uint64), None),
+        lambda: _core.local_majorities(
+            w[None], None, [0, 1, 0, 1], [0], 128, 0, 0, 0, np.zeros((3, 2), np.uint64), None
+        ),
         lambda: _core.accumulate(w, None, 2, [], [], w.copy(), 128),
         lambda: _core.accumulate(w, None, 0, [w.copy()], [], w.copy(), 128),
         lambda: _core.counters_majority([w], [41], 2, 128, 0, 0, 0, 0, w.copy(), None),
@@ -262,7 +273,17 @@ def test_instruction_set_code_does_not_leak(tmp_path):
         flags = {"scalar": [], "neon": []}
     for name, extra in flags.items():
         target = tmp_path / f"{name}.o"
-        command = [compiler, "-std=c++20", "-O1", "-ffp-contract=off", *extra, "-c", f"{source}/isa_{name}.cpp", "-o", str(target)]
+        command = [
+            compiler,
+            "-std=c++20",
+            "-O1",
+            "-ffp-contract=off",
+            *extra,
+            "-c",
+            f"{source}/isa_{name}.cpp",
+            "-o",
+            str(target),
+        ]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
         symbols = subprocess.run(["nm", "-C", str(target)], check=True, capture_output=True, text=True).stdout
         exported = [line for line in symbols.splitlines() if line[17:18] in "WVuTDBRC" and line[17:18].strip()]

@@ -66,7 +66,13 @@ def test_counters_at_their_limits(isa, n):
 def test_weights_and_masks(isa, rng, n, tie, masked):
     for d in (1, 64, 577, 2100):
         votes = votes_of(rng, n, d, masked)
-        for weights in (None, rng.integers(-3, 4, n), rng.integers(0, 1000, n), np.zeros(n, dtype=int), [2**34] * n):
+        for weights in (
+            None,
+            rng.integers(-3, 4, n),
+            rng.integers(0, 1000, n),
+            np.zeros(n, dtype=int),
+            [2**34] * n,
+        ):
             result = ec.majority(votes, tie, weights, seed=9, step=8)
             assert_vote(result, reference.majority(votes.words, d, tie, votes.mask, weights, 9, 8))
 
@@ -148,7 +154,10 @@ def test_shared_work_and_fused_votes(isa, threads, rng, tie, masked):
                 expected = reference.local_majorities(votes.words, code.allocation, d, tie, votes.mask, 3, 1)
                 assert_vote(local, expected)
             else:
-                rows = [ec.majority([votes[j] for j in code.partitions(i)], tie, seed=3, step=1, stream=i + 1) for i in range(code.num_workers)]
+                rows = [
+                    ec.majority([votes[j] for j in code.partitions(i)], tie, seed=3, step=1, stream=i + 1)
+                    for i in range(code.num_workers)
+                ]
                 assert all(local[i] == row for i, row in enumerate(rows))
             assert ec.coded_majority(votes, code, tie, seed=3, step=1) == ec.majority(local, tie, seed=3, step=1)
 
@@ -209,12 +218,24 @@ def test_any_vote(data):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda v: ec.majority(v, "up"), ValueError, "tie must be one of 'plus', 'minus', 'random', 'abstain', got 'up'"),
+        (
+            lambda v: ec.majority(v, "up"),
+            ValueError,
+            "tie must be one of 'plus', 'minus', 'random', 'abstain', got 'up'",
+        ),
         (lambda v: ec.majority(v[0]), ValueError, r"shape \(n, d\), got \(100,\)"),
         (lambda v: ec.majority([]), ValueError, "at least 1 voter"),
-        (lambda v: ec.majority([v[0], ec.pack(np.zeros(99))]), ValueError, r"shape \(100,\) like the first, got \(99,\)"),
+        (
+            lambda v: ec.majority([v[0], ec.pack(np.zeros(99))]),
+            ValueError,
+            r"shape \(100,\) like the first, got \(99,\)",
+        ),
         (lambda v: ec.majority(v, weights=[1, 2]), ValueError, "weights must be 3 integers"),
-        (lambda v: ec.majority(v, weights=[1.0, 2.0, 3.0]), ValueError, "weights must be 3 integers, got float64"),
+        (
+            lambda v: ec.majority(v, weights=[1.0, 2.0, 3.0]),
+            ValueError,
+            "weights must be 3 integers, got float64",
+        ),
         (lambda v: ec.majority(v, weights=[2**40, 1, 1]), ValueError, r"at most 2\*\*40"),
         (lambda v: ec.majority(v, seed=-1), ValueError, "seed must be from 0"),
         (lambda v: ec.majority(v, out=v), ValueError, r"out must have shape \(100,\)"),

@@ -71,7 +71,7 @@ def test_equals_reference(isa, rng, dtype):
 
 
 def test_half_precision_rounding_of_every_value(isa):
-    """Every float16 and bfloat16 value through the momentum and the update, against torch: rounding, subnormals, infinities."""
+    """Every float16 and bfloat16 value through momentum and update, against torch: rounding, subnormals, infinities."""
     bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
     for dtype in (torch.float16, torch.bfloat16):
         values = bits.view(dtype)
@@ -120,7 +120,10 @@ def test_three_step_vector():
 def test_groups_closure_and_unused_parameters():
     a, b, c, frozen = (torch.nn.Parameter(torch.ones(5)) for _ in range(4))
     frozen.requires_grad_(False)
-    optimizer = Signum([{"params": [a, b]}, {"params": [c, frozen], "lr": 0.5, "momentum": 0.0, "weight_decay": 0.1}], lr=0.25)
+    optimizer = Signum(
+        [{"params": [a, b]}, {"params": [c, frozen], "lr": 0.5, "momentum": 0.0, "weight_decay": 0.1}],
+        lr=0.25,
+    )
 
     def closure():
         assert torch.is_grad_enabled()

@@ -85,7 +85,14 @@ def test_rows(isa, threads, rng):
     assert votes.shape == (7, 3000)
     for i in range(7):  # row i draws from stream + i
         assert_packed(votes[i], reference.pack(x[i], "random", "raise", 1, 2, 3 + i))
-    for view in (x[:, 5:], x[::2], x[::-1], x[:, ::3], np.asfortranarray(x), np.broadcast_to(x[0], (4, 3000))):
+    for view in (
+        x[:, 5:],
+        x[::2],
+        x[::-1],
+        x[:, ::3],
+        np.asfortranarray(x),
+        np.broadcast_to(x[0], (4, 3000)),
+    ):
         assert_packed(ec.pack(view), (np.stack([reference.pack(row)[0] for row in view]), None))
 
 
@@ -157,8 +164,16 @@ def test_flush_to_zero_does_not_change_a_vote():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: ec.pack(np.zeros(3), "up"), ValueError, "zero must be one of 'plus', 'minus', 'random', 'abstain'"),
-        (lambda: ec.pack(np.zeros(3), nan="up"), ValueError, "nan must be one of 'raise', 'minus', 'abstain'"),
+        (
+            lambda: ec.pack(np.zeros(3), "up"),
+            ValueError,
+            "zero must be one of 'plus', 'minus', 'random', 'abstain'",
+        ),
+        (
+            lambda: ec.pack(np.zeros(3), nan="up"),
+            ValueError,
+            "nan must be one of 'raise', 'minus', 'abstain'",
+        ),
         (lambda: ec.pack(np.array([1.0, np.nan])), ValueError, "x has NaN"),
         (lambda: ec.pack(np.array([1.0, np.nan]), "abstain"), ValueError, "x has NaN"),
         (lambda: ec.pack(np.zeros(3, dtype=np.int32)), TypeError, "got int32"),
@@ -172,7 +187,11 @@ def test_flush_to_zero_does_not_change_a_vote():
         (lambda: ec.pack(np.zeros(3), "abstain", out=ec.pack(np.zeros(3))), ValueError, "a mask"),
         (lambda: ec.pack(np.zeros(3)).unpack(np.int32), TypeError, "got int32"),
         (lambda: ec.pack(np.zeros(3)).unpack(out=np.zeros(4)), ValueError, r"\(3,\), got \(4,\)"),
-        (lambda: ec.PackedSigns(np.zeros(2, dtype=np.uint64), 64), ValueError, r"\(1,\) or \(n, 1\) for d = 64"),
+        (
+            lambda: ec.PackedSigns(np.zeros(2, dtype=np.uint64), 64),
+            ValueError,
+            r"\(1,\) or \(n, 1\) for d = 64",
+        ),
         (lambda: ec.PackedSigns(np.zeros(2, dtype=np.int64), 128), TypeError, "uint64"),
         (lambda: ec.PackedSigns(np.zeros(0, dtype=np.uint64), -1), ValueError, "at least 0"),
     ],

@@ -24,7 +24,9 @@ def test_every_prefix(isa, rng):
         tally.add(votes[i])
         np.testing.assert_array_equal(tally.margin(), reference.scores(votes.words[: i + 1], d, votes.mask[: i + 1]))
         for tie in TIES:
-            assert tally.majority(tie, seed=1, step=i, stream=4) == ec.majority(votes[: i + 1], tie, seed=1, step=i, stream=4)
+            assert tally.majority(tie, seed=1, step=i, stream=4) == ec.majority(
+                votes[: i + 1], tie, seed=1, step=i, stream=4
+            )
     assert tally.num_votes == tally.total_weight == n
     tally.reset()
     np.testing.assert_array_equal(tally.margin(), 0)

@@ -71,7 +71,7 @@ def test_strides_gradients_and_output():
 
 
 def test_bad_input():
-    with pytest.raises(TypeError, match="x must have dtype .*, got torch.int32"):
+    with pytest.raises(TypeError, match=r"x must have dtype .*, got torch\.int32"):
         ec.pack(torch.zeros(3, dtype=torch.int32))
     with pytest.raises(TypeError, match="out must be PackedSigns of the same kind"):
         ec.pack(torch.zeros(3), out=ec.pack(np.zeros(3)))

@@ -74,7 +74,12 @@ def steps(out: BinaryIO, rng: np.random.Generator) -> None:
         for d in LENGTHS:
             g, v, p = (rng.standard_normal(d).astype(dtype) for _ in range(3))
             new = reference.momentum(v, g, 0.9)
-            record(out, MOMENTUM, [DTYPES[dtype], d, bits(0.9), bits(1 - 0.9)], [g, v, reference.pack(new)[0], new])
+            record(
+                out,
+                MOMENTUM,
+                [DTYPES[dtype], d, bits(0.9), bits(1 - 0.9)],
+                [g, v, reference.pack(new)[0], new],
+            )
             words, mask = (w if w is None else w[0] for w in votes(rng, 1, d, d % 2 == 0))
             signs = reference.unpack(words, d, mask, np.float64)
             moved = reference.update(p, signs, 0.01, 0.1)
