@@ -72,7 +72,8 @@ def majority(
         return_disagreement: also returns what :func:`disagreement` would, read while the votes are in the cache.
 
     Returns PackedSigns ``(d,)``, or that and ``(n,)`` int64. Equals
-    ``np.sign(weights @ votes.unpack(np.int64))`` with the tie policy at 0. Counts with carry-save adders on words. (Election Coding, Section 2: the decoder, and the encoder of one worker.)
+    ``np.sign(weights @ votes.unpack(np.int64))`` with the tie policy at 0. Counts with carry-save
+    adders on words. (Election Coding, Section 2: the decoder, and the encoder of one worker.)
     """
     words, masks, n, d, backend = _rows(votes, "majority")
     policy = _backend.policy("majority", "tie", tie, _backend.TIE)
