@@ -38,15 +38,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return runs[args.command](args)
     except CommandError as error:
         message = str(error)
-    except ImportError as error:  # ModuleNotFoundError of a module that an extra installs
-        module = (error.name or "").partition(".")[0]
-        if module not in _EXTRAS:
-            raise
-        what, extra = _EXTRAS[module]
-        message = f"needs {what}: pip install 'electioncode[{extra}]'"
+    except ImportError as error:
+        message = missing_extra(error)
     if message:
         print(f"electioncode {args.command}: error: {message}", file=sys.stderr)
     return 2
+
+
+def missing_extra(error: ImportError) -> str:
+    """What to install for a module that is not there; raises the error if no extra installs it."""
+    module = (error.name or "").partition(".")[0]
+    if module not in _EXTRAS:
+        raise error
+    what, extra = _EXTRAS[module]
+    return f"needs {what}: pip install 'electioncode[{extra}]'"
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[Any], int]]]:
@@ -79,9 +84,7 @@ def _info(args: argparse.Namespace) -> int:
     width = max(map(len, config))
     for key, value in config.items():
         if isinstance(value, dict):
-            value = ", ".join(
-                f"{k}: {'yes' if v is True else 'no' if v is False else v}" for k, v in value.items()
-            )
+            value = ", ".join(f"{k}: {'yes' if v is True else 'no' if v is False else v}" for k, v in value.items())
         elif isinstance(value, bool):
             value = "yes" if value else "no"
         print(f"{key:<{width}}  {value}")

@@ -7,17 +7,18 @@ import contextlib
 import os
 import shlex
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from electioncode import attacks
-from electioncode.cli import CommandError
+from electioncode.cli import CommandError, missing_extra
 
 if TYPE_CHECKING:
     from electioncode.experiments.datasets import Dataset
+    from electioncode.experiments.processes import Processes
     from electioncode.experiments.runner import Result, Settings
     from electioncode.experiments.schemes import Scheme
 
@@ -112,19 +113,15 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command; over MPI, in every process."""
     _check_numbers(args)
-    if (args.transport or _guess_transport()) == "in-process":
-        return _train(args, None)
-    import torch  # noqa: F401  (slow: everybody first, so that nobody waits in MPI's busy loop meanwhile)
+    from electioncode.experiments.processes import Processes
 
+    if (args.transport or _guess_transport()) == "in-process":
+        return _train(args, Processes())
     world = _world(args)
-    if world is None:
-        return 2
     try:
-        return _train(args, world)
+        return _train(args, Processes(world))
     except CommandError as error:  # the same everywhere: said once
-        if world.rank == 0:
-            raise
-        raise CommandError("") from error
+        raise error if world.rank == 0 else CommandError("") from error
     except BaseException:
         # The others wait for this process: end them too.
         traceback.print_exc()
@@ -148,74 +145,104 @@ def _guess_transport() -> str:
 
 
 def _world(args: argparse.Namespace) -> Any:
-    """MPI's world, once it has the right size; None where rank 0 has already said that it has not."""
+    """MPI's world, once it has the right size."""
     from mpi4py import MPI
 
     world = MPI.COMM_WORLD
     needed = args.workers + (args.topology == "server")
     if world.size == needed:
         return world
-    program = (
-        "electioncode" if Path(sys.argv[0]).name == "electioncode" else f"{sys.executable} -m electioncode"
-    )
+    if world.rank > 0:
+        raise CommandError("")  # rank 0 says it
+    script = Path(sys.argv[0]).name == "electioncode"
+    program = "electioncode" if script else f"{sys.executable} -m electioncode"
     given = args.argv if args.transport else [*args.argv, "--transport", "mpi"]
     server = " and the server" if args.topology == "server" else ""
-    if world.rank == 0:
-        raise CommandError(
-            f"{args.workers} workers{server} over MPI need {needed} processes, got {world.size}. Type:\n\n"
-            f"    mpiexec -n {needed} {program} {shlex.join(given)}\n"
-        )
-    return None
+    raise CommandError(
+        f"{args.workers} workers{server} over MPI need {needed} processes, got {world.size}. Type:\n\n"
+        f"    mpiexec -n {needed} {program} {shlex.join(given)}\n"
+    )
 
 
-def _train(args: argparse.Namespace, world: Any) -> int:
+@dataclass
+class Job:
+    """What is trained, the same in every process."""
+
+    schemes: list[Scheme]
+    data: Dataset
+    settings: Settings
+    steps_per_epoch: int
+    num_parameters: int
+    folder: Path
+    title: str
+    how: str
+
+
+def _train(args: argparse.Namespace, processes: Processes) -> int:
+    from electioncode.experiments import plots, report, runner
+
+    first = processes.is_first
+    job = processes.agree(lambda: _prepare(args, processes), (CommandError,))
+    if first and args.progress != "none":
+        print(f"{job.title}; {job.how}", file=sys.stderr, flush=True)
+    summary, histories = [], {}
+    for scheme in job.schemes:
+        with processes.transport(args.workers, args.topology) as transport, _progress(args, job, scheme, first) as show:
+            result = runner.train(scheme, job.data, job.settings, transport, evaluate=first, on_step=show)
+        everybody = processes.gather((result.bytes_sent, result.parameters_sha256))
+        if first:
+            bytes_sent = sum(sent for sent, _ in everybody)
+            identical = len({sha for _, sha in everybody}) == 1
+            summary.append(report.entry(scheme, result, bytes_sent, identical))
+            histories[scheme.name] = result.history
+            report.compare(summary)
+            report.write(job.folder, _record(args, job), summary, histories)
+    if first:
+        once = "" if processes.world else "every gradient computed once, for all its workers; "
+        picture = job.folder / "accuracy.png"
+        plots.accuracy(picture, summary, histories, job.title, f"seconds ({once}logarithmic)")
+        print(f"\n{job.title}; {job.how}\n\n{report.table(summary)}\n")
+        print(f"wrote {job.folder}/summary.json, settings.json, history.csv, accuracy.png", flush=True)
+    processes.meet()
+    different = [row["scheme"] for row in summary if not row["replicas_identical"]]
+    if different:
+        raise CommandError(f"processes ended with different parameters in: {', '.join(different)}")
+    return 0
+
+
+def _prepare(args: argparse.Namespace, processes: Processes) -> Job:
+    """Everything that can be wrong with what the user asked for, before anything is trained."""
     import torch
 
     import electioncode
-    from electioncode.experiments import datasets, models, plots, report, runner
+    from electioncode.experiments import datasets, models, runner
 
     torch.set_num_threads(args.threads)
     electioncode.set_num_threads(args.threads)
-    first = world is None or world.rank == 0
     try:
         schemes = _schemes(args)
         data = datasets.load(args.data, args.train_samples, args.test_samples)
         settings = _settings(args, data)
-        steps = runner.steps_per_epoch(data, settings)
-        model = models.build(settings.model, data.train.shape, data.num_classes)
         for scheme in schemes:
             runner.check(scheme, data, settings)
+        folder = args.out / (args.name or f"{data.name}-{args.workers}-{args.byzantine}-{args.attack}")
+        if processes.is_first:
+            import matplotlib  # noqa: F401  (needed at the end: better missed now)
+
+            folder.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
-    folder = args.out / (args.name or f"{data.name}-{args.workers}-{args.byzantine}-{args.attack}")
-    how = "in one process" if world is None else f"over MPI, {args.topology}"
+    except ImportError as error:
+        raise CommandError(missing_extra(error)) from error
+    steps = runner.steps_per_epoch(data, settings)
+    model = models.build(settings.model, data.train.shape, data.num_classes)
     num_parameters = sum(p.numel() for p in model.parameters())
     title = (
         f"{data.name}, {settings.model} (d = {num_parameters:,}): {args.workers} workers, {args.byzantine} "
         f"lie ({args.attack}); {settings.batch_size} images a step, {steps * settings.epochs} steps"
     )
-    if first and args.progress != "none":
-        print(f"{title}; {how}", file=sys.stderr, flush=True)
-
-    summary, histories = [], {}
-    for scheme in schemes:
-        with _progress(args, scheme, steps, first) as on_step, _transport(args, world) as transport:
-            result = runner.train(scheme, data, settings, transport, evaluate=first, on_step=on_step)
-        bytes_sent, identical = _gather(world, result)
-        if first:
-            summary.append(report.entry(scheme, result, bytes_sent, identical))
-            histories[scheme.name] = result.history
-            report.compare(summary)
-            report.write(folder, _record(args, settings, data, num_parameters, how), summary, histories)
-    if first:
-        once = "" if world else "every gradient computed once, for all its workers; "
-        plots.accuracy(folder / "accuracy.png", summary, histories, title, f"seconds ({once}logarithmic)")
-        print(f"\n{title}; {how}\n\n{report.table(summary)}\n\nwrote {folder}/summary.json, settings.json, "
-              "history.csv, accuracy.png", flush=True)  # fmt: skip
-        bad = [row["scheme"] for row in summary if not row["replicas_identical"]]
-        if bad:
-            raise CommandError(f"processes ended with different parameters in: {', '.join(bad)}")
-    return 0
+    how = "in one process" if processes.world is None else f"over MPI, {args.topology}"
+    return Job(schemes, data, settings, steps, num_parameters, folder, title, how)
 
 
 def _schemes(args: argparse.Namespace) -> list[Scheme]:
@@ -249,61 +276,30 @@ def _settings(args: argparse.Namespace, data: Dataset) -> Settings:
     )
 
 
-def _record(
-    args: argparse.Namespace, settings: Settings, data: Dataset, num_parameters: int, how: str
-) -> dict[str, Any]:
+def _record(args: argparse.Namespace, job: Job) -> dict[str, Any]:
     """settings.json."""
-    from dataclasses import asdict
-
     import torch
 
     import electioncode
 
     return {
         "data": args.data,
-        "train_samples": len(data.train),
-        "test_samples": len(data.test),
-        "num_parameters": num_parameters,
+        "train_samples": len(job.data.train),
+        "test_samples": len(job.data.test),
+        "num_parameters": job.num_parameters,
         "num_workers": args.workers,
         "num_byzantine": args.byzantine,
         "attack": args.attack,
-        "transport": how,
-        **asdict(settings),
+        "transport": job.how,
+        **asdict(job.settings),
         "threads": args.threads,
         "torch": torch.__version__,
         "build": electioncode.build_config(),
     }
 
 
-def _transport(args: argparse.Namespace, world: Any) -> Any:
-    from electioncode import transport
-
-    if world is None:
-        return transport.InProcessTransport(args.workers)
-    _meet(world)
-    return transport.MPITransport(world, topology=args.topology)
-
-
-def _meet(world: Any) -> None:
-    """A barrier that sleeps: MPI's own would take the cores from those that it waits for."""
-    request = world.Ibarrier()
-    while not request.Test():
-        time.sleep(1e-3)
-
-
-def _gather(world: Any, result: Result) -> tuple[int, bool]:
-    """Bytes that all workers sent, and whether all processes hold the same parameters (at rank 0)."""
-    if world is None:
-        return result.bytes_sent, True
-    _meet(world)
-    everybody = world.gather((result.bytes_sent, result.parameters_sha256)) or [(0, "")]
-    return sum(sent for sent, _ in everybody), len({sha for _, sha in everybody}) == 1
-
-
 @contextlib.contextmanager
-def _progress(
-    args: argparse.Namespace, scheme: Scheme, steps: int, first: bool
-) -> Iterator[Callable[[Result], None]]:
+def _progress(args: argparse.Namespace, job: Job, scheme: Scheme, first: bool) -> Iterator[Callable[[Result], None]]:
     """What shows how far a scheme is: nothing but in rank 0."""
     mode = args.progress
     if mode == "auto":
@@ -313,7 +309,9 @@ def _progress(
     elif mode == "bar":
         from tqdm import tqdm  # type: ignore[import-untyped]
 
-        with tqdm(total=args.epochs * steps, desc=f"{scheme.name:<20}", unit="step", file=sys.stderr) as bar:
+        with tqdm(
+            total=args.epochs * job.steps_per_epoch, desc=f"{scheme.name:<20}", unit="step", file=sys.stderr
+        ) as bar:
 
             def advance(result: Result) -> None:
                 bar.set_postfix_str(f"accuracy {100 * result.history[-1][3]:.1f} %", refresh=False)

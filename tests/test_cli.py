@@ -17,7 +17,12 @@ LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 def python(*arguments: str) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, env=environment, check=False
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        check=False,
     )
 
 
@@ -71,7 +76,9 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, module, message):
 
         find_spec = importlib.util.find_spec
         monkeypatch.setattr(
-            importlib.util, "find_spec", lambda name, *rest: None if name == module else find_spec(name, *rest)
+            importlib.util,
+            "find_spec",
+            lambda name, *rest: None if name == module else find_spec(name, *rest),
         )
     else:
         monkeypatch.setitem(sys.modules, module, None)

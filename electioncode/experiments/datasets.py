@@ -89,9 +89,7 @@ class Dataset:
     shift: int
     flip: bool
 
-    def train_batch(
-        self, indices: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def train_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Augmented images, float32 (b, C, H, W), and labels, int64 (b,); all randomness is rng's."""
         images = augment(self.train.take(indices), self.shift, self.flip, rng)
         return self.normalise(images), torch.from_numpy(self.train_labels[indices])
@@ -173,9 +171,7 @@ def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
 
 
-def image_folder(
-    path: str | Path, train_samples: int | None = None, test_samples: int | None = None
-) -> Dataset:
+def image_folder(path: str | Path, train_samples: int | None = None, test_samples: int | None = None) -> Dataset:
     """A folder in CIFAR-10's layout: ``train/<class>/*`` and ``test/<class>/*``, images of one size.
 
     Args:
@@ -189,9 +185,7 @@ def image_folder(
     root = Path(path)
     for part in ("train", "test"):
         if not (root / part).is_dir():
-            raise ValueError(
-                f"image folder: {root} must hold train/<class>/* and test/<class>/*, has no {part}"
-            )
+            raise ValueError(f"image folder: {root} must hold train/<class>/* and test/<class>/*, has no {part}")
     classes = sorted(p.name for p in (root / "train").iterdir() if p.is_dir())
     unknown = {p.name for p in (root / "test").iterdir() if p.is_dir()} - set(classes)
     if len(classes) < 2 or unknown:
@@ -242,9 +236,7 @@ def _list_files(folder: Path, classes: Sequence[str]) -> tuple[list[Path], NDArr
         files += found
         labels += [label] * len(found)
     if not files:
-        raise ValueError(
-            f"image folder: {folder}/<class> must hold images ({', '.join(_SUFFIXES)}), has none"
-        )
+        raise ValueError(f"image folder: {folder}/<class> must hold images ({', '.join(_SUFFIXES)}), has none")
     return files, np.array(labels, dtype=np.int64)
 
 

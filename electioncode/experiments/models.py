@@ -33,9 +33,7 @@ def build(
     residual = re.fullmatch(r"resnet(\d+)", name)
     depth = int(residual[1]) if residual else 0
     if name not in ("mlp", "cnn") and (depth < 8 or depth % 6 != 2):
-        raise ValueError(
-            f"build: name must be 'mlp', 'cnn' or 'resnet<6 m + 2>' like {NAMES[2:]}, got {name!r}"
-        )
+        raise ValueError(f"build: name must be 'mlp', 'cnn' or 'resnet<6 m + 2>' like {NAMES[2:]}, got {name!r}")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if name == "mlp":
@@ -105,9 +103,7 @@ class Block(nn.Module):
         self.norm1 = nn.GroupNorm(4, width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm2 = nn.GroupNorm(4, width)
-        self.shortcut = (
-            nn.Identity() if stride == 1 else nn.Conv2d(before, width, 1, stride=stride, bias=False)
-        )
+        self.shortcut = nn.Identity() if stride == 1 else nn.Conv2d(before, width, 1, stride=stride, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = functional.relu(self.norm1(self.conv1(x)))

@@ -159,9 +159,7 @@ def train(
 def backward(model: nn.Module, data: Dataset, batches: Batches, step: int, partition: int) -> None:
     """Leaves the gradient of a partition at a step in ``.grad``: the same bits wherever it is computed."""
     seed = batches.seed
-    images, labels = data.train_batch(
-        batches.indices(step, partition), augmentation_rng(seed, step, partition)
-    )
+    images, labels = data.train_batch(batches.indices(step, partition), augmentation_rng(seed, step, partition))
     model.train()
     model.zero_grad()
     with partition_rng(seed, step, partition):

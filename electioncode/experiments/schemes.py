@@ -84,9 +84,7 @@ def build(
     Raises ValueError for an unknown name, and where a code does not exist for n and b.
     """
     if not 0 <= num_byzantine <= num_workers:
-        raise ValueError(
-            f"schemes: num_byzantine must be from 0 to {num_workers} workers, got {num_byzantine}"
-        )
+        raise ValueError(f"schemes: num_byzantine must be from 0 to {num_workers} workers, got {num_byzantine}")
     attacks.by_name(attack, seed)  # raises for an unknown one
     attackers = draw_attackers(num_workers, num_byzantine, seed)
     wanted: list[str] = []
@@ -121,9 +119,7 @@ def _code(name: str, n: int, b: int, seed: int, file: codes.AllocationCode | Non
         return codes.repetition(n, repetition_partitions(n, b))
     if name == "code" and file is not None:
         if file.num_workers != n:
-            raise ValueError(
-                f"schemes: the code must be for {n} workers, got one for {file.num_workers}: {file!r}"
-            )
+            raise ValueError(f"schemes: the code must be for {n} workers, got one for {file.num_workers}: {file!r}")
         return file
     raise ValueError(
         f"schemes: scheme must be one of {', '.join(map(repr, NAMES))}, 'bernoulli-<redundancy>', "

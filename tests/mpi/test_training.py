@@ -1,0 +1,73 @@
+"""Training over real MPI processes: the same parameters as in one process, attacked or not."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from launch import start
+
+import electioncode as ec
+from electioncode.cli import main
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+
+NAMES = ("no-attack", "uncoded", "bernoulli-2", "deterministic", "repetition-no-attack", "repetition")
+
+
+def options(num_workers):
+    schemes = [f"--scheme={name}" for name in NAMES]
+    size = ["--byzantine=1", "--epochs=2", "--max-steps=3", "--batch-size=30", "--progress=none"]
+    return [*schemes, f"--workers={num_workers}", *size]
+
+
+def read(folder):
+    return {entry["scheme"]: entry for entry in json.loads((folder / "summary.json").read_text())}
+
+
+@functools.cache
+def in_process(num_workers):
+    """The same schemes, all workers in this process."""
+    before = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as out:
+        where = ["--transport=in-process", f"--out={out}", "--name=one"]
+        assert main(["train", *options(num_workers), *where]) == 0
+        torch.set_num_threads(before)
+        ec.set_num_threads(None)
+        return read(Path(out) / "one")
+
+
+@pytest.mark.parametrize(
+    ("mpi", "topology", "workers"), [("mpich", "server", 5), ("mpich", "allgather", 5), ("openmpi", "server", 3)]
+)
+def test_equals_training_in_one_process_and_repels_liars(mpi, topology, workers, tmp_path):
+    where = ["--transport=mpi", f"--topology={topology}", f"--out={tmp_path}", "--name=many"]
+    size = workers + (topology == "server")
+    assert start(mpi, size, "training", "train", *options(workers), *where, timeout=180) == 0
+    summary, alone = read(tmp_path / "many"), in_process(workers)
+    assert tuple(summary) == NAMES
+    sha = {name: entry["parameters_sha256"] for name, entry in summary.items()}
+    assert sha == {name: entry["parameters_sha256"] for name, entry in alone.items()}
+    assert sha["deterministic"] == sha["no-attack"]
+    assert sha["repetition"] == sha["repetition-no-attack"]
+    assert sha["uncoded"] != sha["no-attack"]
+    receivers = 1 if topology == "server" else workers - 1
+    for name, entry in summary.items():
+        assert entry["replicas_identical"] is True
+        assert entry["test_accuracy"] == alone[name]["test_accuracy"]
+        one_frame = alone[name]["bytes_sent_per_worker_per_step"]
+        assert entry["bytes_sent_per_worker_per_step"] == receivers * one_frame
+
+
+def test_a_wrong_number_of_processes_is_explained_once(tmp_path, capfd):
+    wrong = ["--workers=5", "--byzantine=1", "--transport=mpi", f"--out={tmp_path}"]
+    assert start("mpich", 3, "training", "train", *wrong, timeout=120) != 0
+    printed = capfd.readouterr().out
+    assert printed.count("5 workers and the server over MPI need 6 processes, got 3") == 1
+    assert "mpiexec -n 6 " in printed
+    assert "Traceback" not in printed
+    assert not any(tmp_path.iterdir())
