@@ -28,9 +28,7 @@ def add_parser(subparsers: Any) -> None:
     add("--d", type=int, default=RESNET18_COORDINATES, metavar="D", help=coordinates)
     add("--threads", metavar="T,...", help="numbers of threads (default: 1 and the default number)")
     add("--isa", metavar="NAME,...", help="instruction sets, or all (default: the one in use; --full: all)")
-    add(
-        "--op", metavar="WORD,...", help="only operations with one of these words in their name: pack,tally"
-    )
+    add("--op", metavar="WORD,...", help="only operations with one of these words in their name: pack,tally")
     add("--out", type=Path, default=Path("runs/bench"), metavar="DIR", help="default: %(default)s")
     add(
         "--full",
@@ -53,9 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--d must be at least 128, got {args.d}")
     words = [w.strip().lower() for w in (args.op or "").split(",") if w.strip()]
     cases = [
-        c
-        for c in benchmarks.all_cases(args.d, args.full)
-        if not words or any(w in c.operation.lower() for w in words)
+        c for c in benchmarks.all_cases(args.d, args.full) if not words or any(w in c.operation.lower() for w in words)
     ]
     if not cases:
         raise CommandError(f"--op {args.op!r} matches no operation")
@@ -66,17 +62,13 @@ def run(args: argparse.Namespace) -> int:
     print(report.machine_line(about))
     print(f"d = {args.d:,}; data go through {pool.nbytes / gib:.2f} GiB; medians")
     if about["load_average"] is not None and about["load_average"] > 0.5:
-        print(
-            f"load average {about['load_average']:.1f}: something else is running, do not quote these numbers"
-        )
+        print(f"load average {about['load_average']:.1f}: something else is running, do not quote these numbers")
     rows: list[report.Record] = []
     start = time.perf_counter()
     for i, case in enumerate(cases):
         if sys.stderr.isatty():
             print(f"\r\x1b[K{i + 1}/{len(cases)} {case.id}", end="", file=sys.stderr, flush=True)
-        results = measure(
-            case, list(case.rows(isas, threads, slow=args.full)), pool, FULL if args.full else SHORT
-        )
+        results = measure(case, list(case.rows(isas, threads, slow=args.full)), pool, FULL if args.full else SHORT)
         rows += report.records(case, results)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

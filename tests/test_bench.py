@@ -290,9 +290,7 @@ def test_command(tmp_path, capsys):
     assert "majority" in out and "checksum" in out and "momentum" not in out
     data = json.loads((tmp_path / "bench.json").read_text())
     ours = [r for r in data["results"] if r["kind"] == "electioncode" and r["operation"] == "checksum"]
-    assert {(r["isa"], r["threads"]) for r in ours} == {
-        (i, t) for i in ec.instruction_sets() for t in (1, 2)
-    }
+    assert {(r["isa"], r["threads"]) for r in ours} == {(i, t) for i in ec.instruction_sets() for t in (1, 2)}
     assert all(r["share"] > 0 and r["seconds"] > 0 for r in ours)
     assert data["machine"]["cpu"] and data["settings"]["d"] == 2000
     assert (tmp_path / "bench.md").read_text().count("| majority") > 10

@@ -132,9 +132,7 @@ def equal(what: str, got: Any, expected: Any) -> None:
     got, expected = np.asarray(got), np.asarray(expected)
     if got.shape != expected.shape or not np.array_equal(got, expected):
         differ = "" if got.shape != expected.shape else f" at {np.count_nonzero(got != expected)} places"
-        raise AssertionError(
-            f"{what}: {got.dtype}{got.shape} is not {expected.dtype}{expected.shape}{differ}"
-        )
+        raise AssertionError(f"{what}: {got.dtype}{got.shape} is not {expected.dtype}{expected.shape}{differ}")
 
 
 def read(contents: str, nbytes: int) -> Spec:

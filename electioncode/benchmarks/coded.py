@@ -44,14 +44,10 @@ def _local(code: ec.AllocationCode, d: int) -> Case:
             got = ec.local_majorities(votes[0], code, out=outs[0]).words
             for w in windows(d):
                 part = words_of(w)
-                expected, _ = reference.local_majorities(
-                    votes[0].words[:, part], code.allocation, w.stop - w.start
-                )
+                expected, _ = reference.local_majorities(votes[0].words[:, part], code.allocation, w.stop - w.start)
                 equal("local_majorities", got[:, part], expected)
 
-        return Bound(
-            lambda: ec.local_majorities(votes[slots.next()], code, out=outs[targets.next()]), check
-        )
+        return Bound(lambda: ec.local_majorities(votes[slots.next()], code, out=outs[targets.next()]), check)
 
     def messages(signs: Any) -> Any:
         return naive.coded_messages(_allocation(code), signs)

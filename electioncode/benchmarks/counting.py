@@ -39,9 +39,7 @@ def tally_rows(n: int) -> int:
     moved = 0
     for _ in range(n):
         full = next(i for i, rows in enumerate(held) if rows < 2)
-        moved += (
-            2 + 3 * full
-        )  # the vote read and the rest written; two rows read and the sum written a plane
+        moved += 2 + 3 * full  # the vote read and the rest written; two rows read and the sum written a plane
         held[:full] = [1] * full
         held[full] += 1
     return moved
@@ -134,9 +132,7 @@ def _tally_floats(n: int, d: int) -> Case:
 def _disagreement(n: int, d: int) -> Case:
     def ours(pool: Pool) -> Bound:
         v = Votes(pool, n, d)
-        return Bound(
-            lambda: ec.disagreement(v.next(), v.out), lambda: _check_disagreement(v.votes[0], v.out)
-        )
+        return Bound(lambda: ec.disagreement(v.next(), v.out), lambda: _check_disagreement(v.votes[0], v.out))
 
     def different(signs: np.ndarray) -> np.ndarray:
         return naive.count_different(signs, signs[0])
@@ -191,18 +187,14 @@ def _checksum(d: int) -> Case:
         words = slots.arrays(np.uint64, (row // 8,))
         return Bound(
             lambda: core.checksum(words[slots.next()]),
-            lambda: equal(
-                "checksum", np.uint64(core.checksum(words[0])), np.uint64(reference.checksum(words[0]))
-            ),
+            lambda: equal("checksum", np.uint64(core.checksum(words[0])), np.uint64(reference.checksum(words[0]))),
         )
 
     def other(way: Callable[[Any], Any]) -> Make:
         def make(pool: Pool) -> Bound:
             slots = pool.slots("bits", row)
             words = slots.arrays(np.uint64, (row // 8,))
-            return Bound(
-                lambda: way(words[slots.next()]), lambda: equal("sum", way(words[0]), way(words[0].copy()))
-            )
+            return Bound(lambda: way(words[slots.next()]), lambda: equal("sum", way(words[0]), way(words[0].copy())))
 
         return make
 

@@ -159,9 +159,7 @@ class _Model:
             ]
             for tag, s in zip(tags, slots, strict=True)
         }
-        self.gradients, self.momenta, self.params = (
-            lists.get(t, []) for t in ("gradients", "momenta", "parameters")
-        )
+        self.gradients, self.momenta, self.params = (lists.get(t, []) for t in ("gradients", "momenta", "parameters"))
         self.slots = slots[0]
         self.first = np.cumsum([0] + [words_for(size) for size in self.sizes])
         self.words = np.zeros(int(self.first[-1]), dtype=np.uint64)
@@ -324,9 +322,7 @@ def _signum(d: int) -> Case:
                 for i, size in enumerate(m.sizes):
                     for w in windows(size):
                         v = reference.momentum(m.momenta[0][i][w], m.gradients[0][i][w], naive.MOMENTUM)
-                        changed = reference.update(
-                            m.params[0][i][w], np.sign(v), naive.LR, naive.WEIGHT_DECAY
-                        )
+                        changed = reference.update(m.params[0][i][w], np.sign(v), naive.LR, naive.WEIGHT_DECAY)
                         _almost("torch momentum", [momenta[i][w]], [v])
                         _almost("torch Signum", [params[i][w]], [changed])
 

@@ -78,18 +78,12 @@ def _legend(ax: Any) -> None:
 
 def _faster(ax: Any, rows: Sequence[Record], names: Sequence[str], threads: Sequence[int]) -> None:
     for t in threads:
-        points = [
-            (r["times_faster"], names.index(_name(r)))
-            for r in rows
-            if r["threads"] == t and "times_faster" in r
-        ]
+        points = [(r["times_faster"], names.index(_name(r))) for r in rows if r["threads"] == t and "times_faster" in r]
         if points:
             x, y = zip(*points, strict=True)
             filled = t == threads[0]
             label = f"{t} thread{'s' if t > 1 else ''}"
-            ax.scatter(
-                x, y, s=26, color=POINT if filled else "none", edgecolors=POINT, label=label, zorder=3
-            )
+            ax.scatter(x, y, s=26, color=POINT if filled else "none", edgecolors=POINT, label=label, zorder=3)
     ax.set_xscale("log")
     left, right = ax.get_xlim()
     ax.set_xlim(min(left, 0.8), max(right, 12))

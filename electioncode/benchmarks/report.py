@@ -27,9 +27,7 @@ def machine() -> dict[str, Any]:
         torch_version = torch.__version__
     return {
         "cpu": _cpu_model(),
-        "cpus": config["num_threads"]
-        if not hasattr(os, "sched_getaffinity")
-        else len(os.sched_getaffinity(0)),
+        "cpus": config["num_threads"] if not hasattr(os, "sched_getaffinity") else len(os.sched_getaffinity(0)),
         "last_level_cache_bytes": last_level_cache(),
         "system": f"{platform.system()} {platform.machine()}",
         "instruction_sets": ec.instruction_sets(),
@@ -126,9 +124,7 @@ def _ours(r: Result, timed: Sequence[Result]) -> Result | None:
 
 
 def write_json(path: Path, about: dict[str, Any], settings: dict[str, Any], rows: Sequence[Record]) -> None:
-    path.write_text(
-        json.dumps({"machine": about, "settings": settings, "results": list(rows)}, indent=1) + "\n"
-    )
+    path.write_text(json.dumps({"machine": about, "settings": settings, "results": list(rows)}, indent=1) + "\n")
 
 
 def main_table(rows: Sequence[Record], markdown: bool = False) -> str:
@@ -176,9 +172,7 @@ def other_table(rows: Sequence[Record], markdown: bool = False) -> str:
     for r in rows:
         if r["kind"] in ("naive", "part"):
             time = seconds(r["seconds"]) if "seconds" in r else r["skipped"]
-            factor = (
-                f"{r['electioncode_is_times_faster']:.3g}x" if "electioncode_is_times_faster" in r else ""
-            )
+            factor = f"{r['electioncode_is_times_faster']:.3g}x" if "electioncode_is_times_faster" in r else ""
             where = [r["operation"], str(r["n"]), r["dtype"]]
             body.append([*where, r["name"], r["isa"], str(r["threads"]), time, factor])
     return table(head, body, "lrlllrrr", markdown)
@@ -190,14 +184,11 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]], align: str, markdo
     widths = [max(least, *(len(row[i]) for row in [head, *body])) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [
-            c.ljust(w) if a == "l" else c.rjust(w) for c, w, a in zip(cells, widths, align, strict=True)
-        ]
+        padded = [c.ljust(w) if a == "l" else c.rjust(w) for c, w, a in zip(cells, widths, align, strict=True)]
         return "| " + " | ".join(padded) + " |" if markdown else "  ".join(padded).rstrip()
 
     rules = [
-        "-" * (w - 1) + ("-" if a == "l" else ":") if markdown else "-" * w
-        for w, a in zip(widths, align, strict=True)
+        "-" * (w - 1) + ("-" if a == "l" else ":") if markdown else "-" * w for w, a in zip(widths, align, strict=True)
     ]
     return "\n".join([line(head), line(rules), *(line(row) for row in body)])
 

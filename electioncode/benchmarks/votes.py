@@ -154,9 +154,7 @@ def _majority(n: int, d: int) -> Case:
         return naive.float64_sum(list(signs))
 
     ways = [
-        Spec(
-            "naive", "torch.sign(G).sum(0).sign()", on_signs("float32", n, d, naive.sign_sum_sign), "torch"
-        ),
+        Spec("naive", "torch.sign(G).sum(0).sign()", on_signs("float32", n, d, naive.sign_sum_sign), "torch"),
         Spec("naive", "torch S.sum(0).sign()", on_signs("signs-float32", n, d, naive.sum_sign), "torch"),
         Spec("naive", "float64 votes, summed", on_signs("signs-float64", n, d, float64), "", slow=True),
         Spec("naive", "torch.mode", on_signs("booleans", n, d, naive.mode), "torch", slow=True),
@@ -299,9 +297,7 @@ def _small(n: int, d: int) -> Case:
 
             tensor = torch.from_numpy(data)
             expected = np.where(reference.scores(votes()[0].words, d) > 0, 1, -1)
-            return Bound(
-                lambda: way(tensor), lambda: equal("naive way", way(tensor), expected.astype(np.float32))
-            )
+            return Bound(lambda: way(tensor), lambda: equal("naive way", way(tensor), expected.astype(np.float32)))
 
         return make
 
@@ -316,14 +312,10 @@ def _small(n: int, d: int) -> Case:
         Spec(
             "naive",
             "numpy int8 sum",
-            lambda pool: Bound(
-                lambda: naive.int8_sum(int8), lambda: equal("int8", naive.int8_sum(int8), winner)
-            ),
+            lambda pool: Bound(lambda: naive.int8_sum(int8), lambda: equal("int8", naive.int8_sum(int8), winner)),
             "",
         ),
         Spec("naive", "torch.sign(G).sum(0).sign()", torch_way(naive.sign_sum_sign, x), "torch"),
         Spec("naive", "torch S.sum(0).sign()", torch_way(naive.sum_sign, np.sign(x)), "torch"),
     ]
-    return Case(
-        "small majority", n, d, "packed", row_bytes(n, d), "n d/8", tuple(specs), ceiling="", loops=500
-    )
+    return Case("small majority", n, d, "packed", row_bytes(n, d), "n d/8", tuple(specs), ceiling="", loops=500)
