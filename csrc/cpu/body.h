@@ -9,4 +9,5 @@
 #include "pack.h"
 #include "count.h"
 #include "vote.h"
+#include "checksum.h"
 #include "ceiling.h"

@@ -13,6 +13,7 @@ namespace {
 }  // namespace
 
 const KernelTable kAvx512Kernels = {"avx512",     pack,        unpack,       update,    vote,       accumulate,
-                                   margin, differences, random_words, read_only, copy_words, read_and_rewrite};
+                                   margin, differences, random_words, checksum,
+                                   read_only, copy_words, read_and_rewrite};
 
 }  // namespace electioncode

@@ -12,6 +12,7 @@ namespace {
 }  // namespace
 
 const KernelTable kScalarKernels = {"scalar",     pack,        unpack,       update,    vote,       accumulate,
-                                   margin, differences, random_words, read_only, copy_words, read_and_rewrite};
+                                   margin, differences, random_words, checksum,
+                                   read_only, copy_words, read_and_rewrite};
 
 }  // namespace electioncode

@@ -133,6 +133,7 @@ struct KernelTable {
     void (*margin)(const MarginJob&, std::size_t begin, std::size_t end);
     std::uint64_t (*differences)(const DifferenceJob&, std::size_t begin, std::size_t end);
     void (*random)(const RandomStream&, Word* out, std::size_t begin, std::size_t end);  // out[w - begin]
+    std::uint64_t (*checksum)(const Word* words, std::size_t begin, std::size_t end);
     // For benchmarks: memory's own speed, reading / copying / reading two arrays and rewriting one of them.
     Word (*read_only)(const Word* words, std::size_t begin, std::size_t end);
     void (*copy)(const Word* from, Word* to, std::size_t begin, std::size_t end);

@@ -173,16 +173,9 @@ void random_words(const RandomStream& stream, Word* out, std::size_t n) {
 
 std::uint64_t checksum(const Word* words, std::size_t n) {
     std::atomic<std::uint64_t> total{0};
+    const KernelTable& table = kernels();
     parallel_for(n, threads_for(n * sizeof(Word)), [&](int, std::size_t begin, std::size_t end) {
-        std::uint64_t sum = 0;
-        for (std::size_t i = begin; i < end; ++i) {
-            // SplitMix64's finaliser of the word and its place: a sum, so that any order gives the same result.
-            std::uint64_t z = words[i] + (i + 1) * 0x9E3779B97F4A7C15u;
-            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-            z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-            sum += z ^ (z >> 31);
-        }
-        total.fetch_add(sum, std::memory_order_relaxed);
+        total.fetch_add(table.checksum(words, begin, end), std::memory_order_relaxed);
     });
     return total.load();
 }

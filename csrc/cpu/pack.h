@@ -81,16 +81,22 @@ static bool pack(const PackJob& job, std::size_t begin, std::size_t end) {
     }
 }
 
+// out[i] = one where the bit is set, minus_one where it is clear, none where the mask is.
+template <typename T>
+static inline void expand_votes(Word votes, const Word* mask, T one, T minus_one, T none, T* out) {
+    if (!mask) return expand<T>(votes, one, minus_one, out);
+    alignas(64) T against[kBlock];
+    expand<T>(votes & *mask, one, none, out);
+    expand<T>(*mask & ~votes, minus_one, none, against);
+    // One of the two is `none`, a zero of either sign: a sum keeps the other (and the zero's sign, where both are).
+    for (int i = 0; i < kBlock; ++i) out[i] = static_cast<T>(out[i] + against[i]);
+}
+
 template <typename T>
 static void unpack_type(const UnpackJob& job, std::size_t begin, std::size_t end, T one, T minus_one) {
     for_blocks(static_cast<T*>(job.out), static_cast<T*>(nullptr), job.d, begin, end, [&](std::size_t w, T* out, T*, int) {
         alignas(64) T signs[kBlock];  // not `out` at once: the compiler cannot know that it is no part of the job
-        expand<T>(job.words[w], one, minus_one, signs);
-        if (job.mask) {
-            alignas(64) T voted[kBlock];
-            expand<T>(job.mask[w], T{1}, T{0}, voted);
-            for (int i = 0; i < kBlock; ++i) signs[i] = voted[i] != T{0} ? signs[i] : T{0};
-        }
+        expand_votes<T>(job.words[w], job.mask ? &job.mask[w] : nullptr, one, minus_one, T{0}, signs);
         std::memcpy(out, signs, sizeof signs);
     });
 }
@@ -112,12 +118,7 @@ static void update_format(const UpdateJob& job, std::size_t begin, std::size_t e
     const C decay = static_cast<C>(job.decay), step = F::rounded(static_cast<C>(job.step)), none = step * C{0};
     for_blocks(static_cast<S*>(job.p), static_cast<S*>(nullptr), job.d, begin, end, [&](std::size_t w, S* p, S*, int) {
         alignas(64) C change[kBlock];
-        expand<C>(job.words[w], step, -step, change);
-        if (job.mask) {
-            alignas(64) C voted[kBlock];
-            expand<C>(job.mask[w], C{1}, C{0}, voted);
-            for (int i = 0; i < kBlock; ++i) change[i] = voted[i] != C{0} ? change[i] : none;
-        }
+        expand_votes<C>(job.words[w], job.mask ? &job.mask[w] : nullptr, step, -step, none, change);
         if constexpr (std::is_same<C, S>::value) {
             for (int i = 0; i < kBlock; ++i) p[i] = decay * p[i] + change[i];
         } else {
