@@ -7,6 +7,7 @@ structure stay small whatever n and k are.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ def _milp() -> Any:
         from scipy.optimize import milp  # type: ignore[import-untyped]
     except ImportError as error:
         raise ImportError(
-            "electioncode: integer programs need SciPy: pip install 'electioncode[plan]'"
+            "electioncode: integer programs need SciPy: pip install 'electioncode[plan]'", name="scipy"
         ) from error
     return milp
 
@@ -50,37 +51,35 @@ def honest_votes(allocation: NDArray[Any], signs: NDArray[Any], tie: int) -> NDA
     return np.where(sums == 0, np.where(allocation.any(axis=1), tie, 0), np.sign(sums))
 
 
-def descend(
-    allocation: NDArray[Any], weights: NDArray[np.int64], pluses: int, tie: int, starts: int, seed: int
-) -> tuple[int, NDArray[np.int8]]:
-    """A small margin by steepest descent over swaps of one plus and one minus; no proof of anything.
+def descents(
+    rows: NDArray[Any], weights: NDArray[np.int64], pluses: int, tie: int, starts: int, seed: int
+) -> Iterator[tuple[int, NDArray[np.int8]]]:
+    """Small margins by steepest descent over swaps of one plus and one minus; no proof of anything.
 
-    Rows with ``weights`` (u,) of the code's unique rows (u, k). Returns the margin and its signs (k,).
+    ``rows`` (u, k) are the code's different rows and ``weights`` (u,) how often each occurs. Yields the margin
+    and its signs (k,) of each of ``starts`` random starts.
     """
-    k = allocation.shape[1]
+    k = rows.shape[1]
     rng = np.random.default_rng(seed)
-    best, best_signs = None, None
     for _ in range(starts):
         signs = -np.ones(k, dtype=np.int64)
         signs[rng.permutation(k)[:pluses]] = 1
-        value = int(honest_votes(allocation, signs, tie) @ weights)
-        while True:
-            up, down = np.flatnonzero(signs < 0), np.flatnonzero(signs > 0)
-            if not up.size or not down.size:
-                break
-            # sums after swapping: (down, up, rows)
-            change = allocation.T[up][None, :, :] - allocation.T[down][:, None, :].astype(np.int64)
-            sums = (allocation @ signs)[None, None, :] + 2 * change
-            margins = np.where(sums == 0, tie, np.sign(sums)) @ weights
-            choice = np.unravel_index(int(margins.argmin()), margins.shape)
-            if margins[choice] >= value:
-                break
-            value = int(margins[choice])
-            signs[down[choice[0]]], signs[up[choice[1]]] = -1, 1
-        if best is None or value < best:
-            best, best_signs = value, signs.astype(np.int8)
-    assert best is not None and best_signs is not None
-    return best, best_signs
+        value = int(honest_votes(rows, signs, tie) @ weights)
+        # The swaps of one minus at a time, so that memory stays at k * u.
+        improved = True
+        while improved:
+            improved = False
+            for up in rng.permutation(np.flatnonzero(signs < 0)):
+                down = np.flatnonzero(signs > 0)
+                if not down.size:
+                    break
+                sums = rows @ signs + 2 * (rows[:, up] - rows[:, down].T)
+                margins = np.where(sums == 0, tie, np.sign(sums)) @ weights
+                at = int(margins.argmin())
+                if margins[at] < value:
+                    value, improved = int(margins[at]), True
+                    signs[down[at]], signs[up] = -1, 1
+        yield value, signs.astype(np.int8)
 
 
 def least_margin(
@@ -106,7 +105,8 @@ def least_margin(
         No proof is tried where a quick search finds a margin of at most this.
     """
     all_rows, all_weights = np.unique(allocation, axis=0, return_counts=True)
-    reached, signs = descend(all_rows.astype(np.int64), all_weights, pluses, tie, starts=4, seed=0)
+    starts = descents(all_rows.astype(np.int64), all_weights, pluses, tie, starts=4, seed=0)
+    reached, signs = min(starts, key=lambda start: start[0])
     if low_enough is not None and reached <= low_enough:
         return MarginBounds(-allocation.shape[0], reached, signs)
     milp = _milp()

@@ -13,7 +13,7 @@ odd k this is Lemma 2 of the paper.
 
 from __future__ import annotations
 
-import math
+import importlib.util
 import time
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ from electioncode.integer_program import MarginBounds, honest_votes
 
 TIES = ("plus", "minus", "random", "abstain")
 METHODS = ("auto", "exhaustive", "ilp")
-# Beyond this many sign vectors (k = 27, under a second) the integer program takes over.
-_COUNTABLE = math.comb(27, 13)
+# Beyond k = 27 partitions (under a second) the integer program takes over; without SciPy, beyond 33.
+_COUNTABLE, _COUNTABLE_ALONE = 27, 33
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,8 @@ def tolerance(
     started = time.perf_counter()
     k = code.num_partitions
     if method == "auto":
-        method = "exhaustive" if math.comb(k, k // 2) <= _COUNTABLE else "ilp"
+        alone = importlib.util.find_spec("scipy") is None
+        method = "exhaustive" if k <= (_COUNTABLE_ALONE if alone else _COUNTABLE) else "ilp"
     busy = code.allocation[code.allocation.any(axis=1)]
     sides = deciding_sides(k, tie)
     if k % 2 and (busy.sum(axis=1) % 2 == 1).all():
@@ -197,9 +198,7 @@ def tolerance(
     return Tolerance(min(lower, upper), upper, witness, method, tie, time.perf_counter() - started)
 
 
-def _least_margin(
-    busy: NDArray[np.uint8], side: _Side, method: str, time_limit: float | None
-) -> MarginBounds:
+def _least_margin(busy: NDArray[np.uint8], side: _Side, method: str, time_limit: float | None) -> MarginBounds:
     if not busy.size:
         return MarginBounds(0, 0, np.where(np.arange(busy.shape[1]) < side.pluses, 1, -1).astype(np.int8))
     if method == "ilp":
@@ -223,9 +222,7 @@ def _witness(code: AllocationCode, tie: str, signs: NDArray[np.int8], truth: int
     outcome = {"random": "minus" if truth > 0 else "plus"}.get(tie, tie)
     decoded = _decode(messages, outcome)
     if _decode(signs, outcome) != truth or decoded == truth:
-        raise RuntimeError(
-            "tolerance: the reference decoder contradicts the witness; please report this code"
-        )
+        raise RuntimeError("tolerance: the reference decoder contradicts the witness; please report this code")
     return Witness(signs, attackers, honest, messages, truth, decoded)
 
 

@@ -1,0 +1,121 @@
+"""Makes electioncode/data_tables/best_codes.json, the table of `electioncode.planning.best_known`.
+
+    python tools/make_best_codes.py [--seconds 8] [--only packings|loads]
+
+An existing table is improved: its packings are where the search starts, and worse ones are never taken. The
+result depends on the speed of the machine; whatever comes out is certified before it is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import electioncode
+from electioncode.codes import AllocationCode
+from electioncode.planning import constructions, limits, packing, row_types, table
+from electioncode.planning.planner import share
+from electioncode.tolerance import tolerance
+
+PATH = Path(electioncode.__file__).parent / "data_tables" / "best_codes.json"
+SIZES = [(n, b) for b in range(1, table.MAX_BYZANTINE + 1) for n in range(2 * b + 1, table.MAX_WORKERS + 1)]
+
+
+def certify(code: AllocationCode, b: int) -> None:
+    found = tolerance(code).num_byzantine
+    if found < b:
+        raise SystemExit(f"{code} tolerates {found}, not {b}")
+
+
+def quality(sets: list[int]) -> tuple[int, int]:
+    return len(sets), -packing.weight(sets)
+
+
+def make_packings(known: dict[str, list[int]], seconds: float, write) -> None:
+    for b in range(1, table.MAX_BYZANTINE + 1):
+        for s in range(1, (table.MAX_WORKERS - 1) // 2 - b + 1):
+            started = time.perf_counter()
+            heaviest = min(2 * b + 9, packing.num_points(s, b))
+            options = [known.get(f"{s},{b}") or constructions.pack_sets(s, b, 0.0)]
+            searcher = packing.Packing(s, b, heaviest, seed=int(time.time()))
+            spare = known.get(f"{s - 1},{b}", [])
+            options.append(searcher.search(seconds / 2, options[0]))
+            options.append(searcher.search(seconds / 2, spare if len(spare) <= s else ()))
+            best = max(options, key=quality)
+            for n in (2 * (s + b) + 1, 2 * (s + b)):
+                certify(packing.code_from_sets(n, n, b, best, "new"), b)
+            known[f"{s},{b}"] = best
+            write()
+            spent = time.perf_counter() - started
+            print(f"s={s} b={b}: {len(best)} sets, {packing.weight(best)} points, {spent:.1f} s", flush=True)
+
+
+def lightest_load(n: int, b: int, seconds: float) -> tuple[AllocationCode, list[str]]:
+    """The code with the smallest share of the batch, and the (load, partitions) below it that stay open."""
+    k = max((j for j in range(1, n + 1, 2) if j * (2 * b + 1) <= n), default=1)
+    best = constructions.copies(n, k, b)
+    assert best is not None
+    options = []
+    for size in range(2, 14):
+        least = limits.smallest_load(n, b, size)
+        loads = range(least or size + 1, size + 1)
+        options += [
+            (Fraction(w, size), size, w) for w in loads if (size % 2 == 0 or w % 2) and Fraction(w, size) < share(best)
+        ]
+    undecided = []
+    for _, size, load in sorted(options):
+        only_cap = size > row_types.MAX_PARTITIONS
+        solved = row_types.lightest(n, b, size, load, time_limit=seconds, only_cap=only_cap)
+        if solved.matrix is not None:
+            return AllocationCode(solved.matrix), undecided
+        if not solved.proven:
+            undecided.append(f"{load}/{size}")
+    return best, undecided
+
+
+def make_loads(loads: dict[str, list], undecided: dict[str, list[str]], seconds: float, write) -> None:
+    for n, b in SIZES:
+        started = time.perf_counter()
+        code, left = lightest_load(n, b, seconds)
+        certify(code, b)
+        rows: list[list] = []
+        for row in code.allocation[code.allocation.any(axis=1)].tolist():
+            text = "".join(map(str, row))
+            if rows and rows[-1][1] == text:
+                rows[-1][0] += 1
+            else:
+                rows.append([1, text])
+        loads[f"{n},{b}"] = rows
+        undecided.pop(f"{n},{b}", None)
+        if left:
+            undecided[f"{n},{b}"] = left
+        write()
+        spent = time.perf_counter() - started
+        print(f"n={n} b={b}: share {share(code)}, open below {left}, {spent:.1f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=8.0, help="search time for each entry")
+    parser.add_argument("--only", choices=("packings", "loads"))
+    arguments = parser.parse_args()
+    found = json.loads(PATH.read_text()) if PATH.exists() else {"packings": {}, "loads": {}, "undecided": {}}
+
+    def write() -> None:
+        lines = ["{"]
+        for at, (part, entries) in enumerate(sorted(found.items())):
+            inner = ",\n".join(f'  "{key}": {json.dumps(value)}' for key, value in entries.items())
+            lines.append(f' "{part}": {{\n{inner}\n }}' + ("," if at < len(found) - 1 else ""))
+        PATH.write_text("\n".join([*lines, "}"]) + "\n")
+
+    if arguments.only != "loads":
+        make_packings(found["packings"], arguments.seconds, write)
+    if arguments.only != "packings":
+        make_loads(found["loads"], found["undecided"], arguments.seconds, write)
+
+
+if __name__ == "__main__":
+    main()
