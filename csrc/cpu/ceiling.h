@@ -1,20 +1,27 @@
 // What memory allows: loops that only read, or only copy. Benchmarks divide by them.
 // Included inside the namespace of its instruction set.
 
+// Four streams with a prefetch each: on the machines tried, faster than one stream with or without.
 static Word read_only(const Word* words, std::size_t begin, std::size_t end) {
-    constexpr std::size_t kStride = 8 * kVecWords;
-    Vec sum[8];
+    constexpr std::size_t kStreams = 4, kStride = 2 * kVecWords;
+    const std::size_t part = (end - begin) / kStreams / kStride * kStride;
+    Vec sum[2 * kStreams];
     for (Vec& s : sum) s = broadcast(0);
-    std::size_t w = begin;
-    for (; w + kStride <= end; w += kStride) {
-#pragma GCC unroll 8
-        for (std::size_t i = 0; i < 8; ++i) sum[i] = bit_xor(sum[i], load(words + w + i * kVecWords));
+    for (std::size_t w = begin; w < begin + part; w += kStride) {
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < kStreams; ++i) {
+            const Word* from = words + w + i * part;
+            sum[2 * i] = bit_xor(sum[2 * i], load(from));
+            sum[2 * i + 1] = bit_xor(sum[2 * i + 1], load(from + kVecWords));
+            prefetch(from + kPrefetchWords);
+            prefetch(from + kPrefetchWords + kVecWords);
+        }
     }
-    for (std::size_t i = 1; i < 8; ++i) sum[0] = bit_xor(sum[0], sum[i]);
-    Word part[kVecWords], total = 0;
-    store(part, sum[0]);
-    for (const Word p : part) total ^= p;
-    for (; w < end; ++w) total ^= words[w];
+    for (std::size_t i = 1; i < 2 * kStreams; ++i) sum[0] = bit_xor(sum[0], sum[i]);
+    Word lanes[kVecWords], total = 0;
+    store(lanes, sum[0]);
+    for (const Word lane : lanes) total ^= lane;
+    for (std::size_t w = begin + kStreams * part; w < end; ++w) total ^= words[w];
     return total;
 }
 

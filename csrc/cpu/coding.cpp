@@ -14,7 +14,7 @@ namespace {
 using Members = std::vector<std::size_t>;
 
 constexpr std::size_t kDirectRows = 16;                  // what the kernels count in registers
-constexpr std::size_t kCacheWords = std::size_t{1} << 16;  // 512 KiB: partitions' and workers' rows of one tile
+constexpr std::size_t kCacheWords = std::size_t{1} << 15;  // 256 KiB: partitions' and workers' rows of one tile
 
 int bit_length(std::uint64_t n) {
     int length = 0;
@@ -120,7 +120,7 @@ struct Schedule {
     std::vector<Plan> plans;
     std::vector<VoteJob> jobs;
     std::vector<std::size_t> message_of_job;
-    std::size_t tile = kTileWords;
+    std::size_t tile = kDerivedTileWords;
 };
 
 Schedule schedule_votes(const CodedVote& vote) {
@@ -159,9 +159,7 @@ Schedule schedule_votes(const CodedVote& vote) {
     }
     const std::size_t rows = (masked ? 2 : 1) * (vote.partitions.size() + schedule.messages.size()) + 1;
     schedule.tile = std::max<std::size_t>(kCacheWords / rows / 64 * 64, 64);
-    if (planes > 0) schedule.tile = std::min(schedule.tile, chain_tile(planes));
-    // This tile's rows come from the cache from their second use on; what memory can do meanwhile is the next tile.
-    for (VoteJob& job : schedule.jobs) job.prefetch_words = schedule.tile;
+    if (planes > 0) schedule.tile = std::min(schedule.tile, counter_tile(planes, false));
     return schedule;
 }
 

@@ -114,13 +114,17 @@ struct DifferenceJob {
     const Word *mask_a, *mask_b;  // counted where both voted; nullptr: all
 };
 
-constexpr std::size_t kTileWords = 1024;     // of counters: 8 KiB a plane
-constexpr std::size_t kCounterWords = 8192;  // all planes of a tile
-constexpr std::size_t chain_tile(int planes) {
-    const std::size_t tile = kCounterWords / static_cast<std::size_t>(planes) / 8 * 8;
-    return tile < kTileWords ? tile : kTileWords;
+// Scratch of a vote: the counters of one tile, then up to kGroupRows rows derived for it.
+constexpr std::size_t kCounterWords = 32768;      // all planes of a tile
+constexpr std::size_t kPlainTileWords = 4096;     // long stretches of each row keep the memory's prefetching going
+constexpr std::size_t kDerivedTileWords = 1024;   // where rows must be derived, or a chain of votes shares the counters
+constexpr std::size_t kGroupRows = 16;
+constexpr std::size_t kVoteScratchWords = kCounterWords + kGroupRows * kDerivedTileWords;  // 384 KiB a thread
+constexpr std::size_t counter_tile(int planes, bool plain) {
+    const std::size_t fits = kCounterWords / static_cast<std::size_t>(planes) / 8 * 8;
+    const std::size_t most = plain ? kPlainTileWords : kDerivedTileWords;
+    return fits < most ? fits : most;
 }
-constexpr std::size_t kVoteScratchWords = 24576;  // 192 KiB a thread, 64-byte aligned
 
 // One row of the dispatch table. Every kernel works on the words [begin, end) of its job.
 struct KernelTable {

@@ -89,6 +89,7 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
     using L = Lanes<F>;
     const __m512i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
     SignMasks out{0, 0, 0};
+#pragma GCC unroll 8
     for (int i = 0; i < 64; i += L::kLanes) {
         const __m512i u = _mm512_loadu_si512(x + i);
         out.negative |= L::greater(u, sign) << i;
@@ -106,6 +107,7 @@ struct SignReader {  // see simd_scalar.h; the maximum leaves the one port that 
     Word negative(const typename F::Storage* x) {
         const __m512i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude);
         Word word = 0;
+#pragma GCC unroll 8
         for (int i = 0; i < 64; i += L::kLanes) {
             const __m512i u = _mm512_loadu_si512(x + i);
             word |= L::greater(u, sign) << i;

@@ -2,9 +2,8 @@
 // Included inside the namespace of its instruction set.
 
 constexpr int kMaxDirect = 16;   // voters that are counted in registers
-constexpr int kGroup = 16;       // rows added to the counters at a time: 16 + the four low planes is all full adders
-// Scratch: the counters of one tile, then kGroup derived rows of it.
-static_assert(kCounterWords + kGroup * kTileWords <= kVoteScratchWords);
+constexpr int kGroup = kGroupRows;  // rows added to the counters at a time: 16 + the four low planes is all full adders
+constexpr std::size_t kDifferenceWords = 32768;  // 256 KiB of rows
 constexpr int kByteCounts = 31;  // vectors whose bits a byte can count
 
 static inline Word valid_word(std::size_t d, std::size_t w) {
@@ -67,15 +66,22 @@ struct Differences {
     }
 };
 
+// Of a job, what every vector needs: copied, since the compiler must fear that storing a result changes the job.
+struct Target {
+    Word* out;  // at word w of the vote
+    Word* mask;
+    std::size_t prefetch_words;
+};
+
 template <int N, Tie kTie, bool kPart>
-static inline void vote_vector(const Word* const* rows, const VoteJob& job, std::size_t w, std::size_t n, const Word* random,
-                               Differences<N>* differences) {
+static inline void vote_vector(const Word* const* rows, const VoteJob& job, const Target& target, std::size_t w, std::size_t n,
+                               const Word* random, Differences<N>* differences) {
     constexpr int kPlanes = bit_length(N);
     Vec x[N], plane[kPlanes];
 #pragma GCC unroll 16
     for (int i = 0; i < N; ++i) {
         x[i] = kPart ? load_part(rows[i] + w, n) : load(rows[i] + w);
-        if constexpr (!kPart) prefetch(rows[i] + w + job.prefetch_words);
+        if constexpr (!kPart) prefetch(rows[i] + w + target.prefetch_words);
     }
     count_rows<N>(x, plane);
     constexpr int kMore = N / 2;                      // more than half voted +1
@@ -83,12 +89,12 @@ static inline void vote_vector(const Word* const* rows, const VoteJob& job, std:
     Vec out = exceeds<kPlanes, kTie == Tie::kPlus ? kHalf : kMore>(plane);
     if constexpr (kTie == Tie::kRandom && N % 2 == 0)
         out = bit_or(out, bit_and(exceeds<kPlanes, kHalf>(plane), kPart ? load_part(random, n) : load(random)));
-    Word* to = job.out + (w - job.out_first);
+    Word* to = target.out + w;
     kPart ? store_part(to, out, n) : store(to, out);
     Vec voted;
     if constexpr (kTie == Tie::kAbstain) {
         voted = or_not(out, exceeds<kPlanes, kHalf>(plane));
-        Word* mask = job.out_mask + (w - job.out_first);
+        Word* mask = target.mask + w;
         kPart ? store_part(mask, voted, n) : store(mask, voted);
     }
     if (differences) {
@@ -119,6 +125,7 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
     alignas(64) Word random[kDraws ? 64 : 1];
     Differences<N> counts;
     Differences<N>* const differences = job.differences ? &counts : nullptr;
+    const Target target{job.out - job.out_first, job.out_mask ? job.out_mask - job.out_first : nullptr, job.prefetch_words};
     // The last word of a vote may have padding: it goes as a part.
     const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
     for (std::size_t chunk = begin; chunk < end; chunk += kChunk) {
@@ -126,10 +133,10 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
         if constexpr (kDraws) random_words(job.random, random, job.first_word + chunk, job.first_word + stop);
         std::size_t w = chunk;
         for (; w + kVecWords <= stop && w + kVecWords <= whole; w += kVecWords)
-            vote_vector<N, kTie, false>(rows, job, w, kVecWords, random + (kDraws ? w - chunk : 0), differences);
+            vote_vector<N, kTie, false>(rows, job, target, w, kVecWords, random + (kDraws ? w - chunk : 0), differences);
         for (; w < stop; w += kVecWords) {
             const std::size_t n = stop - w < kVecWords ? stop - w : kVecWords;
-            vote_vector<N, kTie, true>(rows, job, w, n, random + (kDraws ? w - chunk : 0), differences);
+            vote_vector<N, kTie, true>(rows, job, target, w, n, random + (kDraws ? w - chunk : 0), differences);
         }
     }
     if (differences) counts.flush(job.differences);
@@ -240,7 +247,7 @@ static void decide_tile(const VoteJob& job, const Word* counter, std::size_t str
     const bool tie_possible = job.maximum % 2 == 0;
     const std::uint64_t more = job.offset + job.maximum / 2, half = tie_possible ? more - 1 : more;
     const bool random = job.tie == Tie::kRandom && tie_possible;
-    alignas(64) Word draws[kTileWords];
+    alignas(64) Word draws[kPlainTileWords];
     if (random) random_words(job.random, draws, job.first_word + first, job.first_word + first + words);
     for (std::size_t w = 0; w < words; w += kVecWords) {
         const std::size_t n = words - w < kVecWords ? words - w : kVecWords;
@@ -271,7 +278,11 @@ static void count_differences(const VoteJob& job, std::size_t begin, std::size_t
 // Any number of rows, weights and masks: bit-sliced counters of one tile stay in the cache while the rows stream by.
 static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std::size_t end) {
     const int planes = job.chain_planes ? job.chain_planes : bit_length(job.maximum);
-    const std::size_t tile = chain_tile(planes);
+    std::size_t tile = counter_tile(planes, job.plain && !job.chain_planes);
+    if (job.differences) {  // all rows of the tile before are read once more: from the cache, if they fit
+        const std::size_t fits = kDifferenceWords / job.num_dots / 8 * 8;
+        tile = fits < 64 ? 64 : fits < tile ? fits : tile;
+    }
     Before before{nullptr, nullptr, tile};
     for (std::size_t first = begin; first < end; first += tile) {
         const std::size_t words = end - first < tile ? end - first : tile;
@@ -287,7 +298,7 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
             int n = 0;
             for (; n < kGroup && i < job.num_dots && job.dots[i].plane == plane; ++n, ++i) {
                 const Dot& dot = job.dots[i];
-                Word* derived = scratch + kCounterWords + static_cast<std::size_t>(n) * kTileWords;
+                Word* derived = scratch + kCounterWords + static_cast<std::size_t>(n) * kDerivedTileWords;
                 if (dot.kind != DotKind::kRow) derive_row(dot, first, words, derived);
                 rows[n] = dot.kind == DotKind::kRow ? dot.words + first : derived;
             }
