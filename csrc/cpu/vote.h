@@ -228,6 +228,52 @@ static constexpr AddRows kAddRows[kGroup + 1] = {
     add_rows<12>, add_rows<13>, add_rows<14>, add_rows<15>, add_rows<16>,
 };
 
+// Voters with masks, two dots each: the vote, and "not a vote against", made as they are counted.
+template <int N>
+static void add_masked(const Dot* dots, std::size_t first, std::size_t words, Word* counter, std::size_t stride, int planes) {
+    const Word *rows[N], *masks[N];
+    for (int i = 0; i < N; ++i) {
+        rows[i] = dots[2 * i].words + first;
+        masks[i] = dots[2 * i].mask + first;
+    }
+    Vec x[2 * N];
+    std::size_t w = 0;
+    for (; w + kVecWords <= words; w += kVecWords) {
+#pragma GCC unroll 8
+        for (int i = 0; i < N; ++i) {
+            x[2 * i] = load(rows[i] + w);
+            x[2 * i + 1] = or_not(x[2 * i], load(masks[i] + w));
+            prefetch(rows[i] + w + kPrefetchWords);
+            prefetch(masks[i] + w + kPrefetchWords);
+        }
+        add_column<2 * N>(x, counter + w, stride, planes);
+    }
+    if (w < words) {
+#pragma GCC unroll 8
+        for (int i = 0; i < N; ++i) {
+            x[2 * i] = load_part(rows[i] + w, words - w);
+            x[2 * i + 1] = or_not(x[2 * i], load_part(masks[i] + w, words - w));
+        }
+        add_column<2 * N>(x, counter + w, stride, planes);
+    }
+}
+
+using AddMasked = void (*)(const Dot*, std::size_t, std::size_t, Word*, std::size_t, int);
+static constexpr AddMasked kAddMasked[kGroup / 2 + 1] = {nullptr,       add_masked<1>, add_masked<2>, add_masked<3>, add_masked<4>,
+                                                         add_masked<5>, add_masked<6>, add_masked<7>, add_masked<8>};
+
+// How many voters with masks follow each other from dot i on, up to a group's worth.
+static int masked_voters(const VoteJob& job, std::size_t i) {
+    int n = 0;
+    for (; n < kGroup / 2 && i + 1 < job.num_dots; ++n, i += 2) {
+        const Dot &vote = job.dots[i], &against = job.dots[i + 1];
+        if (!vote.mask || vote.kind != DotKind::kRow || against.kind != DotKind::kRowOrNotMask) break;
+        if (vote.words != against.words || vote.mask != against.mask || vote.plane != against.plane) break;
+        if (n > 0 && vote.plane != job.dots[i - 2].plane) break;
+    }
+    return n;
+}
+
 static void derive_row(const Dot& dot, std::size_t first, std::size_t words, Word* out) {
     std::size_t w = 0;
     for (; w + kVecWords <= words; w += kVecWords) store(out + w, dot_vector<false>(dot, first + w, kVecWords));
@@ -294,6 +340,12 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
         for (std::size_t i = 0; i < job.num_dots;) {
             const std::size_t first_dot = i;
             const int plane = job.dots[i].plane;
+            Word* counter = scratch + static_cast<std::size_t>(plane) * tile;
+            if (const int voters = masked_voters(job, i); voters > 0) {
+                kAddMasked[voters](job.dots + i, first, words, counter, tile, planes - plane);
+                i += 2 * static_cast<std::size_t>(voters);
+                continue;
+            }
             const Word* rows[kGroup];
             int n = 0;
             for (; n < kGroup && i < job.num_dots && job.dots[i].plane == plane; ++n, ++i) {
@@ -302,7 +354,7 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
                 if (dot.kind != DotKind::kRow) derive_row(dot, first, words, derived);
                 rows[n] = dot.kind == DotKind::kRow ? dot.words + first : derived;
             }
-            kAddRows[n](rows, words, scratch + static_cast<std::size_t>(plane) * tile, tile, planes - plane, job.prefetch_words, before,
+            kAddRows[n](rows, words, counter, tile, planes - plane, job.prefetch_words, before,
                         job.differences ? job.differences + first_dot : nullptr);
         }
         decide_tile(job, scratch, tile, planes, first, words);
