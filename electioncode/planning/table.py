@@ -51,7 +51,7 @@ def best_known(num_workers: int, num_byzantine: int, kind: str = "max_load") -> 
     b = _integer("best_known", "num_byzantine", num_byzantine, 1, min(MAX_BYZANTINE, (n - 1) // 2))
     if kind == "redundancy":
         s, _ = packing.packing_size(n, n, b)
-        sets = known_packing(s, b)
+        sets = known_packing(s, b) if s else []  # with n = 2b + 1 every row is full
         if sets is None:
             raise LookupError(f"best_known: the table has no packing for s={s}, b={b}")
         return packing.code_from_sets(n, n, b, sets, f"best({n}, {b}, redundancy)")
