@@ -80,6 +80,11 @@ def run(args: argparse.Namespace) -> int:
     best = found[0].code
     best.save(args.out)
     print(f"\n* recommended ({args.objective}): {best.name}, saved to {args.out}")
+    if share(best) == 1 and args.byzantine > 0:
+        easier = candidates(args.workers, args.byzantine - 1, tie=args.tie, time_limit=2.0, most=1)
+        if easier and easier[0].share < 1:
+            less = f"{float(easier[0].share):.3g}"
+            print(f"  with --byzantine {args.byzantine - 1} no worker needs to compute more than {less} of the batch")
     if args.plot:
         from electioncode.planning.picture import draw
 
