@@ -17,6 +17,7 @@ from electioncode._version import __version__
 from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
 from electioncode.election import Election
 from electioncode.failure import failure_rate
+from electioncode.planning import plan
 from electioncode.signs import PackedSigns, pack
 from electioncode.tolerance import tolerance
 from electioncode.voting import Tally, coded_majority, disagreement, local_majorities, majority
@@ -49,6 +50,7 @@ __all__ = [
     "majority",
     "num_threads",
     "pack",
+    "plan",
     "reference",
     "repetition",
     "set_instruction_set",

@@ -53,9 +53,7 @@ class Batches:
 
     def __init__(self, num_samples: int, batch_size: int, num_partitions: int, *, seed: int = 0) -> None:
         if not 1 <= batch_size <= num_samples:
-            raise ValueError(
-                f"Batches: batch_size must be from 1 to num_samples = {num_samples}, got {batch_size}"
-            )
+            raise ValueError(f"Batches: batch_size must be from 1 to num_samples = {num_samples}, got {batch_size}")
         if not 1 <= num_partitions <= batch_size:
             raise ValueError(
                 f"Batches: num_partitions must be from 1 to batch_size = {batch_size}, got {num_partitions}"
@@ -87,9 +85,7 @@ class Batches:
     def indices(self, step: int, partition: int) -> NDArray[np.int64]:
         """``(b,)`` int64: the samples of one partition at one step, b = B / k up to rounding."""
         if not 0 <= partition < self.num_partitions:
-            raise ValueError(
-                f"Batches.indices: partition must be from 0 to {self.num_partitions - 1}, got {partition}"
-            )
+            raise ValueError(f"Batches.indices: partition must be from 0 to {self.num_partitions - 1}, got {partition}")
         epoch, within = divmod(step, self.steps_per_epoch)
         start = within * self.batch_size + partition * self.batch_size // self.num_partitions
         end = within * self.batch_size + (partition + 1) * self.batch_size // self.num_partitions

@@ -60,13 +60,13 @@ def _cnn(shape: tuple[int, int, int], num_classes: int, dropout: float) -> nn.Mo
     inputs = 16 * ((height + 1) // 2) * ((width + 1) // 2)
     return nn.Sequential(
         nn.Conv2d(channels, 8, 3, padding=1),
-        nn.ReLU(),
+        nn.GELU(),
         nn.Conv2d(8, 16, 3, stride=2, padding=1),
-        nn.ReLU(),
+        nn.GELU(),
         nn.Flatten(),
         nn.Dropout(dropout),
         nn.Linear(inputs, 64),
-        nn.ReLU(),
+        nn.GELU(),
         nn.Linear(64, num_classes),
     )
 
