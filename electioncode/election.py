@@ -32,8 +32,7 @@ class ElectionStats:
     Attributes:
         steps: votes resolved.
         abstentions: worker -> messages that were missing or malformed. Counted where votes are counted, so
-            empty at
-            a worker of topology "server".
+            empty at a worker of topology "server".
         reasons: worker -> why, the last time.
         bytes_sent, bytes_received: payload of this process; with all workers in one process, of all of them.
     """
@@ -51,13 +50,11 @@ class Election:
     Args:
         code: AllocationCode of n workers and k partitions.
         transport: of n workers; the election closes it.
-        tie: what a tie gives, in the local votes and in the global one: "plus", "minus", "random" or
-            "abstain".
+        tie: what a tie gives, in the local votes and in the global one: "plus", "minus", "random" or "abstain".
         zero, nan: what zeros and NaNs in casts of floats vote, as in :func:`electioncode.pack`.
-        seed: of the random bits of "random" policies, 0 to 2**32 - 1; they also depend on the step. A
-            partition
-            draws from stream `partition`, so replicas agree; worker i's local vote from stream i + 1; the
-            global vote from stream 0.
+        seed: of the random bits of "random" policies, 0 to 2**32 - 1; they also depend on the step. A partition
+            draws from stream `partition`, so replicas agree; worker i's local vote from stream i + 1; the global
+            vote from stream 0.
         byzantine: worker -> attack, to try out what those workers can do: an attack takes the honest message
             ``(d,)`` and the keywords worker and step, and returns what to send instead.
 
@@ -68,8 +65,7 @@ class Election:
             election.cast(partition, gradient_of(partition))
         winner = election.resolve()
 
-    Equals, with m the ``(k, d)`` signs, G the allocation and ties aside: ``np.sign(np.sign(G @
-    m).sum(axis=0))``.
+    Equals, with m the ``(k, d)`` signs, G the allocation and ties aside: ``np.sign(np.sign(G @ m).sum(axis=0))``.
 
     A message that is missing, late or malformed (of another length, version, d, step, sender or checksum)
     is that worker's abstention, noted in `stats`, and never an error.

@@ -29,8 +29,12 @@ class Transport(Protocol):
 
     num_workers: int
     workers: tuple[int, ...]
-    bytes_sent: int
-    bytes_received: int
+
+    @property
+    def bytes_sent(self) -> int: ...
+
+    @property
+    def bytes_received(self) -> int: ...
 
     def exchange(
         self,
@@ -46,8 +50,7 @@ class Transport(Protocol):
             messages: worker -> message. A worker of this process that is not in it sends nothing.
             max_bytes: no honest message or result is longer.
             decode: called where votes are counted, with one entry a worker: its message, or None where none
-                came in
-                time or it was longer than max_bytes. The buffers are valid until decode returns.
+                came in time or it was longer than max_bytes. The buffers are valid until decode returns.
 
         Returns the result, valid until the next call. Raises where no result comes; what workers send never
         raises.
