@@ -106,7 +106,7 @@ def add_parser(subparsers: Any) -> None:
         "--progress",
         choices=("auto", "bar", "lines", "none"),
         default="auto",
-        help="auto: a bar on a terminal, a line an epoch elsewhere",
+        help="auto: a bar on a terminal, a few lines elsewhere",
     )
 
 
@@ -336,6 +336,8 @@ def _progress(args: argparse.Namespace, job: Job, scheme: Scheme, first: bool) -
             if len(result.history) > shown:
                 shown = len(result.history)
                 epoch, step, seconds, accuracy = result.history[-1]
+                if epoch % max(1, args.epochs // 5) and epoch < args.epochs:
+                    return
                 print(
                     f"{scheme.name:<20}  epoch {epoch:>3}/{args.epochs}  step {step:>5}  {seconds:7.1f} s  "
                     f"accuracy {100 * accuracy:5.1f} %",

@@ -280,3 +280,26 @@ def test_the_server_holds_no_data(monkeypatch):
     assert server.parameters_sha256 == worker.parameters_sha256
     assert server.bytes_sent == 0
     assert server.history[-1][3] == worker.history[-1][3]
+
+
+@pytest.mark.slow
+def test_by_default_the_uncoded_vote_breaks_and_the_coded_ones_hold(tmp_path):
+    where = ["--transport=in-process", "--progress=none", f"--out={tmp_path}", "--name=default"]
+    assert main(["train", *where]) == 0
+    entries = json.loads((tmp_path / "default" / "summary.json").read_text())
+    accuracy = {entry["scheme"]: entry["test_accuracy"] for entry in entries}
+    assert accuracy["no-attack"] > 0.85
+    assert accuracy["uncoded"] < accuracy["no-attack"] - 0.2
+    for name in ("bernoulli-2", "bernoulli-3", "deterministic", "repetition"):
+        assert accuracy[name] > accuracy["no-attack"] - 0.12
+    assert [entry["scheme"] for entry in entries if entry["identical_to_reference"]] == ["deterministic", "repetition"]
+
+
+def test_progress_in_lines_is_short(tmp_path, capsys):
+    where = ["--transport=in-process", "--progress=lines", f"--out={tmp_path}", "--name=lines"]
+    small = ["--workers=3", "--byzantine=1", "--epochs=23", "--max-steps=1", "--batch-size=6"]
+    assert main(["train", "--scheme=uncoded", *small, *where]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("uncoded")]
+    assert 5 <= len(lines) <= 7
+    assert "epoch   0/23" in lines[0]
+    assert "epoch  23/23" in lines[-1]
