@@ -262,6 +262,9 @@ class _Tallied:
 
     def messages(self, d: int) -> list[tuple[int, PackedSigns]]:
         e = self._election
+        if not e.partitions:  # an idle worker abstains
+            nothing = np.zeros(words_for(d), dtype=np.uint64)
+            return [(w, PackedSigns(nothing, d, nothing)) for w in self._workers]
         return [
             (w, self._of(d).majority(e.tie, seed=e.seed, step=e.step, stream=w + 1)) for w in self._workers
         ]
@@ -312,7 +315,11 @@ class _Stored:
                 masks[partition] = full
         votes = PackedSigns(self._words, d, masks)
         rows = local_majorities(votes, e.code, e.tie, seed=e.seed, step=e.step)
-        return [(worker, rows[worker]) for worker in range(e.code.num_workers)]
+        masked = e.tie == "abstain"
+        idle = {i for i in range(e.code.num_workers) if not e.code.partitions(i)}
+        return [
+            (i, rows[i] if masked or i in idle else PackedSigns(rows.words[i], d)) for i in range(e.code.num_workers)
+        ]
 
     def reset(self) -> None:
         self._masked.clear()

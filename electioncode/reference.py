@@ -122,17 +122,22 @@ def local_majorities(
     seed: int = 0,
     step: int = 0,
 ) -> tuple[Words, Words | None]:
-    """Row i: the majority of the partitions j with allocation[i, j] = 1, random ties from stream i + 1."""
-    rows, voted = [], []
-    for i, row in enumerate(np.asarray(allocation)):
+    """Row i: the majority of the partitions j with allocation[i, j] = 1, random ties from stream i + 1.
+
+    A worker without partitions abstains; the masks are None unless one does, or ties abstain.
+    """
+    allocation = np.asarray(allocation)
+    shape = (len(allocation), (d + 63) // 64)
+    out, voted = np.zeros(shape, dtype=np.uint64), np.zeros(shape, dtype=np.uint64)
+    for i, row in enumerate(allocation):
         held = np.flatnonzero(row)
+        if held.size == 0:
+            continue
         row_masks = None if masks is None else [masks[j] for j in held]
-        result, mask = majority([words[j] for j in held], d, tie, row_masks, None, seed, step, i + 1)
-        rows.append(result)
-        voted.append(mask)
-    shape = (len(rows), (d + 63) // 64)
-    out = np.array(rows, dtype=np.uint64).reshape(shape)
-    return out, np.array(voted, dtype=np.uint64).reshape(shape) if tie == "abstain" else None
+        out[i], mask = majority([words[j] for j in held], d, tie, row_masks, None, seed, step, i + 1)
+        voted[i] = to_words(np.ones(d, dtype=bool)) if mask is None else mask
+    masked = tie == "abstain" or not allocation.any(axis=1).all()
+    return out, voted if masked else None
 
 
 def disagreement(

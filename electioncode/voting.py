@@ -99,14 +99,15 @@ def local_majorities(
     Args:
         votes: PackedSigns ``(k, d)``, row j the signs of partition j.
         code: an AllocationCode of k partitions.
-        tie: as in :func:`majority`; a worker without partitions is a tie everywhere. Worker i draws from stream i + 1.
-        out: PackedSigns ``(n, d)`` to fill, with a mask exactly where tie is "abstain".
+        tie: as in :func:`majority`. Worker i draws from stream i + 1. A worker without partitions abstains.
+        out: PackedSigns ``(n, d)`` to fill, with a mask exactly where tie is "abstain" or a worker is idle.
 
     Returns PackedSigns ``(n, d)``. Equals ``np.sign(code.allocation @ votes.unpack(np.int64))`` with the tie policy
     at 0. (Election Coding, Section 2: c_i = maj{m_j : j in P_i}.)
     """
     arguments = _coded(votes, code, tie, seed, step, "local_majorities")
-    result = new_votes(votes.backend, (code.num_workers,), votes.d, tie == "abstain", out, "local_majorities")
+    masked = tie == "abstain" or any(not code.partitions(i) for i in range(code.num_workers))
+    result = new_votes(votes.backend, (code.num_workers,), votes.d, masked, out, "local_majorities")
     _backend.core.local_majorities(*arguments, *outputs(result, "local_majorities"))
     return result
 

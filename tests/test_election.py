@@ -33,6 +33,8 @@ def oracle(code, x, *, tie="plus", zero="plus", nan="raise", seed=0, step=0, att
         message = reference.majority(
             [h[0] for h in held], d, tie, [h[1] for h in held], None, seed, step, worker + 1
         )
+        if not held:  # an idle worker abstains
+            message = np.zeros_like(message[0]), np.zeros_like(message[0])
         if attacks_by and worker in attacks_by:
             sent = attacks_by[worker](ec.PackedSigns(message[0], d, message[1]), worker=worker, step=step)
             message = sent.words, sent.mask

@@ -162,6 +162,20 @@ def test_shared_work_and_fused_votes(isa, threads, rng, tie, masked):
             assert ec.coded_majority(votes, code, tie, seed=3, step=1) == ec.majority(local, tie, seed=3, step=1)
 
 
+def test_an_idle_worker_abstains(isa, rng):
+    """An idle worker changes nothing: the vote is the one without it, and the tolerance stays."""
+    votes = votes_of(rng, 3, 700)
+    alone = ec.repetition(9, 3)
+    code = ec.AllocationCode(np.vstack([alone.allocation, np.zeros((1, 3), dtype=np.uint8)]))
+    for tie in TIES:
+        local = ec.local_majorities(votes, code, tie, seed=1)
+        assert not local.mask[9].any() and not local.words[9].any()
+        expected = ec.majority(ec.local_majorities(votes, alone, tie, seed=1), tie, seed=1)
+        assert ec.majority(local, tie, seed=1) == expected
+        assert ec.coded_majority(votes, code, tie, seed=1) == expected
+    assert ec.tolerance(code).num_byzantine == ec.tolerance(alone).num_byzantine == 1
+
+
 def test_coded_majority_of_empty_rows_and_many_threads(rng):
     allocation = (rng.random((7, 5)) < 0.4).astype(np.uint8)
     allocation[2] = 0

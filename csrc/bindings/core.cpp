@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 
@@ -162,7 +163,8 @@ void local_majorities_of(const py::array& words, const MaybeArray& masks, const 
                          const py::array& out, const MaybeArray& out_mask) {
     const CodedVote vote = coded_vote_of(words, masks, first, members, d, tie, seed, step);
     const std::size_t n = vote.code.num_workers();
-    if (vote.tie == Tie::kAbstain && !out_mask) fail("out_mask", "given where tie is 'abstain'", "None");
+    const bool idle = std::adjacent_find(first.begin(), first.end()) != first.end();
+    if ((vote.tie == Tie::kAbstain || idle) && !out_mask) fail("out_mask", "given where ties abstain or a worker is idle", "None");
     const Rows to = words_of(out, "out", n, num_words(d), true);
     const Rows voted = out_mask ? words_of(*out_mask, "out_mask", n, num_words(d), true) : Rows{};
     std::vector<Word*> rows, masked;

@@ -34,6 +34,7 @@ std::vector<Message> distinct_messages(const CodedVote& vote, bool masked) {
     for (std::size_t i = 0; i < vote.code.num_workers(); ++i) {
         const auto first = vote.code.members.begin();
         Members members(first + static_cast<std::ptrdiff_t>(vote.code.first[i]), first + static_cast<std::ptrdiff_t>(vote.code.first[i + 1]));
+        if (members.empty()) continue;  // an idle worker sends nothing
         std::sort(members.begin(), members.end());
         // Workers draw their ties from streams of their own, so equal rows agree only where no tie can be drawn.
         const bool draws = vote.tie == Tie::kRandom && (masked || members.size() % 2 == 0);
@@ -170,9 +171,16 @@ void local_majorities(const CodedVote& vote, const std::vector<Word*>& out, cons
     for (std::size_t j = 0; j < schedule.jobs.size(); ++j) {
         const std::size_t worker = schedule.messages[schedule.message_of_job[j]].workers.front();
         schedule.jobs[j].out = out[worker];
-        schedule.jobs[j].out_mask = out_mask.empty() ? nullptr : out_mask[worker];
+        schedule.jobs[j].out_mask = vote.tie == Tie::kAbstain ? out_mask[worker] : nullptr;
     }
     const std::size_t words = num_words(vote.d);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        const bool idle = vote.code.first[i] == vote.code.first[i + 1];
+        if (idle) std::fill_n(out[i], words, Word{0});
+        if (out_mask.empty() || (!idle && vote.tie == Tie::kAbstain)) continue;
+        std::fill_n(out_mask[i], words, idle ? Word{0} : ~Word{0});
+        if (!idle && vote.d % kWordBits) out_mask[i][words - 1] = (Word{1} << (vote.d % kWordBits)) - 1;
+    }
     const int participants = threads_for((vote.partitions.size() + out.size()) * words * sizeof(Word));
     Word* scratch = scratch_words(static_cast<std::size_t>(participants) * kVoteScratchWords);
     const KernelTable& table = kernels();

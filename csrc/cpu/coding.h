@@ -20,7 +20,8 @@ struct CodedVote {
     std::size_t d;
 };
 
-// out[i] (and out_mask[i], where ties abstain) is worker i's message.
+// out[i] is worker i's message; out_mask[i], needed where ties abstain or a worker holds nothing, says where it votes.
+// A worker that holds nothing abstains.
 void local_majorities(const CodedVote& vote, const std::vector<Word*>& out, const std::vector<Word*>& out_mask);
 
 // The majority of all workers' messages, which are never stored: a tile of them lives in the cache.
