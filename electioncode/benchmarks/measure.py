@@ -20,7 +20,7 @@ class Effort:
     What takes long is called less often than that, once if a call takes five times `seconds`.
     """
 
-    seconds: float = 0.15
+    seconds: float = 0.1
     fewest: int = 5
     most: int = 40
     fewest_naive: int = 2
