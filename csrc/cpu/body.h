@@ -5,9 +5,14 @@
 #include ELECTIONCODE_SIMD
 
 #include "blocks.h"
+#include "stream.h"
 #include "philox.h"
 #include "pack.h"
 #include "count.h"
+#include "adders.h"
+#include "vote_few.h"
+#include "vote_many.h"
 #include "vote.h"
 #include "checksum.h"
 #include "ceiling.h"
+#include "coded.h"

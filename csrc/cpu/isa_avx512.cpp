@@ -12,7 +12,7 @@ namespace {
 #include "body.h"
 }  // namespace
 
-const KernelTable kAvx512Kernels = {"avx512",     pack,        unpack,       update,    vote,       accumulate,
+const KernelTable kAvx512Kernels = {"avx512",     pack,        unpack,       update,    vote,       coded, accumulate,
                                    margin, differences, random_words, checksum,
                                    read_only, copy_words, read_and_rewrite};
 

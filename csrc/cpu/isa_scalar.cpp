@@ -11,7 +11,7 @@ namespace {
 #include "body.h"
 }  // namespace
 
-const KernelTable kScalarKernels = {"scalar",     pack,        unpack,       update,    vote,       accumulate,
+const KernelTable kScalarKernels = {"scalar",     pack,        unpack,       update,    vote,       coded, accumulate,
                                    margin, differences, random_words, checksum,
                                    read_only, copy_words, read_and_rewrite};
 

@@ -65,8 +65,7 @@ struct Dot {
     int plane;
 };
 
-// out = (2 * (count - offset) > maximum), where count sums the dots and maximum is the largest that
-// count - offset can be.
+// out = (2 * count > maximum), where count sums the dots and maximum is the largest that it can be.
 struct VoteJob {
     const Dot* dots;  // sorted by plane
     std::size_t num_dots;
@@ -79,15 +78,11 @@ struct VoteJob {
     Word* out;               // out[w - out_first]
     Word* out_mask;
     std::size_t out_first;
-    // A link of a chain counts on from the counters that the link before left in the scratch: rows that are no
-    // longer wanted come again as kNotRow, each adding 1 to the offset. A range is then one tile at most.
-    int chain_planes;  // 0: not in a chain
-    bool continues;
-    std::uint64_t offset;
-    std::size_t prefetch_words;   // rows[w + prefetch_words] is wanted next
-    std::uint64_t* differences;   // one a dot, of a plain vote: += coordinates that differ from the result; or nullptr
+    std::uint64_t* differences;  // one a dot, of a plain vote: += coordinates that differ from the result; or nullptr
+    bool streams;  // out is too large for the cache
 };
-constexpr std::size_t kPrefetchWords = 64;
+constexpr std::size_t kPrefetchWords = 64;   // read this far ahead
+constexpr std::size_t kStreamBytes = std::size_t{1} << 20;  // results from here on are streamed past the cache
 
 // Adds one dot to carry-save counters: per level sum[l] <- sum ^ pending ^ carry, carry <- majority;
 // the last carry goes to `rest`, which may be pending[0].
@@ -117,7 +112,7 @@ struct DifferenceJob {
 // Scratch of a vote: the counters of one tile, then up to kGroupRows rows derived for it.
 constexpr std::size_t kCounterWords = 32768;      // all planes of a tile
 constexpr std::size_t kPlainTileWords = 4096;     // long stretches of each row keep the memory's prefetching going
-constexpr std::size_t kDerivedTileWords = 1024;   // where rows must be derived, or a chain of votes shares the counters
+constexpr std::size_t kDerivedTileWords = 1024;   // where rows must be derived
 constexpr std::size_t kGroupRows = 16;
 constexpr std::size_t kVoteScratchWords = kCounterWords + kGroupRows * kDerivedTileWords;  // 384 KiB a thread
 constexpr std::size_t counter_tile(int planes, bool plain) {
@@ -126,6 +121,47 @@ constexpr std::size_t counter_tile(int planes, bool plain) {
     return fits < most ? fits : most;
 }
 
+// Majorities of rows, the messages of a code, and the majority of those. A run is a number of messages that are
+// counted alike: alone, from `size` rows each; or as a chain, where the first is counted from `size` rows and each
+// further one from the one before it, with some rows added and some removed.
+struct CodedLink {
+    std::uint32_t added, removed;
+};
+struct CodedRun {
+    const Word* const* rows;  // of all messages, one after the other; of a link, the added and then the removed
+    std::size_t messages, size;
+    int planes;               // of a chain, enough for its largest count; 0: alone
+    const CodedLink* links;   // of a chain, messages - 1
+};
+struct CodedOutput {
+    std::size_t message;
+    Word* out;
+};
+struct CodedJob {
+    const CodedRun* runs;
+    std::size_t num_runs, num_messages;
+    const Word* const* used;  // every row once
+    std::size_t num_used;
+    bool ties_plus;           // of the messages; else their ties are minus
+    const CodedOutput* outputs;   // messages to store
+    std::size_t num_outputs;
+    bool streams;                 // they are too large for the cache
+    const std::uint32_t* voters;  // messages that vote, repeated by their weight; without any there is no vote
+    std::size_t num_voters;
+    Tie tie;                  // of the vote over the messages
+    RandomStream random;
+    std::size_t d;
+    Word* out;
+    Word* out_mask;
+};
+constexpr std::size_t kMessageWords = 1024;  // of each message, stored at a time
+constexpr std::size_t message_block(std::size_t num_messages) {
+    const std::size_t fits = (std::size_t{1} << 17) / num_messages / 64 * 64;  // 1 MiB of messages
+    return fits > kMessageWords ? kMessageWords : fits < 64 ? 64 : fits;
+}
+constexpr std::size_t kMaxVectorWords = 8;
+constexpr int kMaxChainPlanes = 12;  // counts of up to 4095
+
 // One row of the dispatch table. Every kernel works on the words [begin, end) of its job.
 struct KernelTable {
     const char* name;
@@ -133,6 +169,7 @@ struct KernelTable {
     void (*unpack)(const UnpackJob&, std::size_t begin, std::size_t end);
     void (*update)(const UpdateJob&, std::size_t begin, std::size_t end);
     void (*vote)(const VoteJob&, Word* scratch, std::size_t begin, std::size_t end);
+    void (*coded)(const CodedJob&, Word* scratch, std::size_t begin, std::size_t end);
     void (*accumulate)(const AccumulateJob&, std::size_t begin, std::size_t end);
     void (*margin)(const MarginJob&, std::size_t begin, std::size_t end);
     std::uint64_t (*differences)(const DifferenceJob&, std::size_t begin, std::size_t end);

@@ -33,8 +33,11 @@ void for_jobs(const std::vector<Job>& jobs, std::size_t bytes, Kernel kernel) {
     });
 }
 
+bool streams(std::size_t d) { return num_words(d) * sizeof(Word) >= kStreamBytes; }
+
 void run_vote(const Plan& plan, const Decision& decision) {
-    const VoteJob job = plan.job(decision);
+    VoteJob job = plan.job(decision);
+    job.streams = streams(decision.d);
     const int participants = threads_for((plan.dots.size() + 1) * num_words(decision.d) * sizeof(Word));
     Word* scratch = scratch_words(static_cast<std::size_t>(participants) * kVoteScratchWords);
     const KernelTable& table = kernels();
@@ -45,10 +48,14 @@ void run_vote(const Plan& plan, const Decision& decision) {
 
 }  // namespace
 
+bool any_masked(const std::vector<Voter>& voters) {
+    return std::any_of(voters.begin(), voters.end(), [](const Voter& v) { return v.mask != nullptr; });
+}
+
 // Turns voters into dots. Without masks the count of votes decides: weight * bit, complemented for a negative weight.
 // With masks each voter puts weight * (1 + sign): its vote, and "not a vote against".
 Plan plan_vote(const std::vector<Voter>& voters) {
-    const bool masked = std::any_of(voters.begin(), voters.end(), [](const Voter& v) { return v.mask != nullptr; });
+    const bool masked = any_masked(voters);
     Plan plan;
     for (const Voter& v : voters) {
         const std::uint64_t weight = static_cast<std::uint64_t>(v.weight < 0 ? -v.weight : v.weight);
@@ -124,6 +131,7 @@ void majority(const std::vector<Voter>& voters, const Decision& decision, std::v
     const KernelTable& table = kernels();
     parallel_for(words, participants, [&](int i, std::size_t begin, std::size_t end) {
         VoteJob job = plan.job(decision);
+        job.streams = streams(decision.d);
         job.differences = counts.data() + static_cast<std::size_t>(i) * n;
         table.vote(job, scratch + static_cast<std::size_t>(i) * kVoteScratchWords, begin, end);
     });

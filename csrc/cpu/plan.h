@@ -12,10 +12,11 @@ struct Plan {
 
     VoteJob job(const Decision& decision) const {
         return {dots.data(),   dots.size(), plain,           maximum, decision.tie, decision.random, decision.d, 0,
-                decision.out, decision.out_mask, 0, 0, false, 0, kPrefetchWords, nullptr};
+                decision.out, decision.out_mask, 0, nullptr, false};
     }
 };
 
+bool any_masked(const std::vector<Voter>& voters);
 Plan plan_vote(const std::vector<Voter>& voters);
 
 // Words of the calling thread, 64-byte aligned, that live until its next call.

@@ -28,6 +28,9 @@ static inline void store_part(Word* p, Vec a, std::size_t n) {
     store(part, a);
     std::memcpy(p, part, n * sizeof(Word));
 }
+// Past the cache; p is aligned. Other threads may read what was streamed after the fence.
+static inline void stream(Word* p, Vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), a.v); }
+static inline void stream_fence() { _mm_sfence(); }
 static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 // The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.

@@ -24,6 +24,9 @@ static inline Vec load_part(const Word* p, std::size_t n) {
 static inline void store_part(Word* p, Vec a, std::size_t n) {
     _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << n) - 1), a.v);
 }
+// Past the cache; p is aligned. Other threads may read what was streamed after the fence.
+static inline void stream(Word* p, Vec a) { _mm512_stream_si512(reinterpret_cast<__m512i*>(p), a.v); }
+static inline void stream_fence() { _mm_sfence(); }
 static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 // The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.

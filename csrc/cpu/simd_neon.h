@@ -28,6 +28,8 @@ static inline void store_part(Word* p, Vec a, std::size_t n) {
     store(part, a);
     std::memcpy(p, part, n * sizeof(Word));
 }
+static inline void stream(Word* p, Vec a) { store(p, a); }
+static inline void stream_fence() {}
 static inline void prefetch(const void* p) { __builtin_prefetch(p); }
 
 // The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.

@@ -20,6 +20,8 @@ static inline Vec majority3(Vec a, Vec b, Vec c) { return {(a.v & b.v) | (c.v & 
 
 static inline Vec load_part(const Word* p, std::size_t) { return load(p); }
 static inline void store_part(Word* p, Vec a, std::size_t) { store(p, a); }
+static inline void stream(Word* p, Vec a) { store(p, a); }
+static inline void stream_fence() {}
 static inline void prefetch(const void*) {}
 
 // The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.

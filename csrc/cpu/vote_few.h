@@ -1,0 +1,178 @@
+// Plain votes of few voters, a vector of words at a time: all rows are read together, and nothing but the result is
+// stored. Included inside the namespace of its instruction set.
+
+constexpr int kMaxDirect = 16;   // voters that are counted in registers
+constexpr int kMaxByVector = 64; // voters whose rows are read together: each needs an entry of the first-level TLB
+constexpr int kByteCounts = 31;  // vectors whose bits a byte can count
+
+static inline Word valid_word(std::size_t d, std::size_t w) {
+    return (w + 1) * kWordBits <= d ? ~Word{0} : (Word{1} << (d % kWordBits)) - 1;
+}
+
+// Where rows differ from the result, counted while they are in registers or the nearest cache: memory stays the limit.
+template <int N>
+struct Differences {
+    Vec bytes[N];
+    std::size_t rows;
+    int pending = 0;
+
+    explicit Differences(std::size_t num_rows = N) : rows(num_rows) {
+        for (Vec& b : bytes) b = broadcast(0);
+    }
+    void flush(std::uint64_t* totals) {
+        for (std::size_t i = 0; i < rows; ++i) {
+            totals[i] += sum_lanes(add_bytes(broadcast(0), bytes[i]));
+            bytes[i] = broadcast(0);
+        }
+        pending = 0;
+    }
+    void counted(std::uint64_t* totals) {
+        if (++pending == kByteCounts) flush(totals);
+    }
+};
+
+// Of a job, what every vector needs: copied, since the compiler must fear that storing a result changes the job.
+struct Target {
+    Word* out;  // at word w of the vote
+    Word* mask;
+    bool streams;
+
+    explicit Target(const VoteJob& job)
+        : out(job.out - job.out_first), mask(job.out_mask ? job.out_mask - job.out_first : nullptr), streams(job.streams) {}
+    void put(std::size_t w, Vec result) const { streams ? stream(out + w, result) : store(out + w, result); }
+    // Where to begin whole vectors: streaming stores must be aligned.
+    std::size_t aligned(std::size_t begin, std::size_t end) const {
+        const std::size_t first = streams ? begin + words_to_alignment(out + begin) : begin;
+        return first < end ? first : end;
+    }
+};
+
+template <int N, Tie kTie, bool kPart>
+static inline void vote_vector(const Word* const* rows, const VoteJob& job, const Target& target, std::size_t w, std::size_t n,
+                               const Word* random, Differences<N>* differences) {
+    constexpr int kPlanes = bit_length(N);
+    Vec x[N], plane[kPlanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < N; ++i) {
+        x[i] = kPart ? load_part(rows[i] + w, n) : load(rows[i] + w);
+        if constexpr (!kPart) prefetch(rows[i] + w + kPrefetchWords);
+    }
+    count_rows<N>(x, plane);
+    constexpr int kMore = N / 2;                      // more than half voted +1
+    constexpr int kHalf = N % 2 ? kMore : kMore - 1;  // at least half did
+    Vec out = exceeds<kPlanes, kTie == Tie::kPlus ? kHalf : kMore>(plane);
+    if constexpr (kTie == Tie::kRandom && N % 2 == 0)
+        out = bit_or(out, bit_and(exceeds<kPlanes, kHalf>(plane), kPart ? load_part(random, n) : load(random)));
+    kPart ? store_part(target.out + w, out, n) : target.put(w, out);
+    Vec voted;
+    if constexpr (kTie == Tie::kAbstain) {
+        voted = or_not(out, exceeds<kPlanes, kHalf>(plane));
+        Word* mask = target.mask + w;
+        kPart ? store_part(mask, voted, n) : store(mask, voted);
+    }
+    if (differences) {
+        // Of a part, lanes without words are zero in the rows; in the result and in padding they may be anything.
+        Vec valid = broadcast(~Word{0});
+        if constexpr (kPart) {
+            Word bits[kVecWords] = {};
+            for (std::size_t i = 0; i < n; ++i) bits[i] = valid_word(job.d, w + i);
+            valid = load(bits);
+        }
+        if constexpr (kTie == Tie::kAbstain) valid = bit_and(valid, voted);
+#pragma GCC unroll 16
+        for (int i = 0; i < N; ++i) {
+            Vec bits = bit_xor(kPart ? load_part(rows[i] + w, n) : load(rows[i] + w), out);
+            if constexpr (kPart || kTie == Tie::kAbstain) bits = bit_and(bits, valid);
+            differences->bytes[i] = add_byte_counts(differences->bytes[i], bits);
+        }
+        differences->counted(job.differences);
+    }
+}
+
+template <int N, Tie kTie>
+static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) {
+    const Word* rows[N];
+    for (int i = 0; i < N; ++i) rows[i] = job.dots[i].words;
+    constexpr bool kDraws = kTie == Tie::kRandom && N % 2 == 0;
+    constexpr std::size_t kChunk = kDraws ? 64 : ~std::size_t{0} >> 1;
+    alignas(64) Word random[kDraws ? 64 : 1];
+    Differences<N> counts;
+    Differences<N>* const differences = job.differences ? &counts : nullptr;
+    const Target target(job);
+    // The last word of a vote may have padding: it goes as a part.
+    const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
+    const auto vote_chunk = [&](std::size_t first, std::size_t stop) {
+        if constexpr (kDraws) random_words(job.random, random, job.first_word + first, job.first_word + stop);
+        std::size_t w = first;
+        for (; w + kVecWords <= stop && w + kVecWords <= whole; w += kVecWords)
+            vote_vector<N, kTie, false>(rows, job, target, w, kVecWords, random + (kDraws ? w - first : 0), differences);
+        for (; w < stop; w += kVecWords) {
+            const std::size_t n = stop - w < kVecWords ? stop - w : kVecWords;
+            vote_vector<N, kTie, true>(rows, job, target, w, n, random + (kDraws ? w - first : 0), differences);
+        }
+    };
+    const std::size_t first = target.aligned(begin, end);
+    if (first > begin) vote_chunk(begin, first);
+    for (std::size_t chunk = first; chunk < end; chunk += kChunk) vote_chunk(chunk, end - chunk > kChunk ? chunk + kChunk : end);
+    if (differences) counts.flush(job.differences);
+}
+
+using DirectVote = void (*)(const VoteJob&, std::size_t, std::size_t);
+template <Tie kTie>
+static DirectVote direct_vote(std::size_t n) {
+    static constexpr DirectVote table[kMaxDirect + 1] = {
+        nullptr,
+        vote_direct<1, kTie>, vote_direct<2, kTie>, vote_direct<3, kTie>, vote_direct<4, kTie>,
+        vote_direct<5, kTie>, vote_direct<6, kTie>, vote_direct<7, kTie>, vote_direct<8, kTie>,
+        vote_direct<9, kTie>, vote_direct<10, kTie>, vote_direct<11, kTie>, vote_direct<12, kTie>,
+        vote_direct<13, kTie>, vote_direct<14, kTie>, vote_direct<15, kTie>, vote_direct<16, kTie>,
+    };
+    return table[n];
+}
+
+// More rows than registers: counters of one vector a plane stay in the nearest cache.
+static void vote_by_vector(const VoteJob& job, std::size_t begin, std::size_t end) {
+    constexpr std::size_t kDrawn = 64;
+    const std::size_t num_rows = job.num_dots;
+    const Word* rows[kMaxByVector];
+    for (std::size_t i = 0; i < num_rows; ++i) rows[i] = job.dots[i].words;
+    const int planes = bit_length(num_rows);
+    const std::uint64_t more = majority_limit(num_rows, false), half = majority_limit(num_rows, true);
+    const bool draws = job.tie == Tie::kRandom && half < more;
+    Word counter[bit_length(kMaxByVector) * kVecWords];
+    alignas(64) Word random[kDrawn];
+    Differences<kMaxByVector> differences(num_rows);
+    const Target target(job);
+    const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
+    const auto vote_some = [&](std::size_t w, std::size_t n, const Word* drawn) {
+        for (std::size_t i = 0; i < num_rows; ++i) prefetch(rows[i] + w + kPrefetchWords);
+        count_vector(rows, num_rows, w, n, counter, planes);
+        Vec out = counter_exceeds(counter, kVecWords, planes, job.tie == Tie::kPlus ? half : more);
+        if (draws) out = bit_or(out, bit_and(counter_exceeds(counter, kVecWords, planes, half), load_some(drawn, n)));
+        n == kVecWords ? target.put(w, out) : store_part(target.out + w, out, n);
+        Vec voted = broadcast(~Word{0});
+        if (job.tie == Tie::kAbstain) {
+            voted = or_not(out, counter_exceeds(counter, kVecWords, planes, half));
+            store_part(target.mask + w, voted, n);
+        }
+        if (!job.differences) return;
+        if (n < kVecWords || w + n > whole) {
+            Word bits[kVecWords] = {};
+            for (std::size_t i = 0; i < n; ++i) bits[i] = valid_word(job.d, w + i);
+            voted = bit_and(voted, load(bits));
+        }
+        for (std::size_t i = 0; i < num_rows; ++i)
+            differences.bytes[i] = add_byte_counts(differences.bytes[i], bit_and(bit_xor(load_some(rows[i] + w, n), out), voted));
+        differences.counted(job.differences);
+    };
+    const std::size_t first = target.aligned(begin, end);
+    if (draws) random_words(job.random, random, job.first_word + begin, job.first_word + first);
+    if (first > begin) vote_some(begin, first - begin, random);
+    for (std::size_t chunk = first; chunk < end; chunk += kDrawn) {
+        const std::size_t stop = end - chunk > kDrawn ? chunk + kDrawn : end;
+        if (draws) random_words(job.random, random, job.first_word + chunk, job.first_word + stop);
+        for (std::size_t w = chunk; w < stop; w += kVecWords)
+            vote_some(w, stop - w < kVecWords ? stop - w : kVecWords, random + (w - chunk));
+    }
+    if (job.differences) differences.flush(job.differences);
+}
