@@ -100,14 +100,14 @@ static inline void count_and_prefetch(const CodedJob& job, std::size_t w, std::s
 
 // Messages are stored a block at a time: single stores to as many streams as there are workers would be slow.
 static void store_messages(const CodedJob& job, Word* message, std::size_t begin, std::size_t end) {
-    const std::size_t size = message_block(job.num_messages);
+    const std::size_t size = message_block(job.num_messages), stride = message_stride(job.num_messages);
     for (std::size_t block = begin; block < end; block += size) {
         const std::size_t words = end - block < size ? end - block : size;
         for (std::size_t w = 0; w < words; w += kVecWords)
-            count_and_prefetch(job, block + w, words - w < kVecWords ? words - w : kVecWords, message + w, size);
+            count_and_prefetch(job, block + w, words - w < kVecWords ? words - w : kVecWords, message + w, stride);
         for (std::size_t i = 0; i < job.num_outputs; ++i) {
             const CodedOutput& output = job.outputs[i];
-            const Word* from = message + output.message * size;
+            const Word* from = message + output.message * stride;
             job.streams ? copy_streaming(from, output.out + block, words) : copy_words(from, output.out + block, 0, words);
         }
     }

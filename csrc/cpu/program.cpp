@@ -196,7 +196,7 @@ void Program::store(const CodedVote& vote, const std::vector<Word*>& out) const 
     job.outputs = outputs.data();
     job.num_outputs = outputs.size();
     job.streams = outputs.size() * words * sizeof(Word) >= kStreamBytes;
-    run(job, words, (used_.size() + outputs.size()) * words * sizeof(Word), message_block(job.num_messages) * job.num_messages);
+    run(job, words, (used_.size() + outputs.size()) * words * sizeof(Word), message_stride(job.num_messages) * job.num_messages);
 }
 
 void Program::decide(const CodedVote& vote, const Decision& decision) const {

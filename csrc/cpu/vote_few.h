@@ -139,7 +139,7 @@ static void vote_by_vector(const VoteJob& job, std::size_t begin, std::size_t en
     const int planes = bit_length(num_rows);
     const std::uint64_t more = majority_limit(num_rows, false), half = majority_limit(num_rows, true);
     const bool draws = job.tie == Tie::kRandom && half < more;
-    Word counter[bit_length(kMaxByVector) * kVecWords];
+    alignas(64) Word counter[bit_length(kMaxByVector) * kVecWords];
     alignas(64) Word random[kDrawn];
     Differences<kMaxByVector> differences(num_rows);
     const Target target(job);
