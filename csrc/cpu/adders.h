@@ -13,7 +13,7 @@ constexpr int bit_length(std::uint64_t n) {
 
 // Counts N bits per lane into bit_length(N) planes; x is used up.
 template <int N>
-static inline void count_rows(Vec* x, Vec* plane) {
+[[gnu::always_inline]] static inline void count_rows(Vec* x, Vec* plane) {
     Vec sum = x[0];
     constexpr int kCarries = N / 2;
     Vec carry[kCarries > 0 ? kCarries : 1];
@@ -32,7 +32,7 @@ static inline void count_rows(Vec* x, Vec* plane) {
 
 // count > limit, from the lowest plane up: a set bit of the limit asks for this plane, a clear one is beaten by it.
 template <int kPlanes, int kLimit>
-static inline Vec exceeds(const Vec* plane) {
+[[gnu::always_inline]] static inline Vec exceeds(const Vec* plane) {
     Vec result = broadcast(0);
 #pragma GCC unroll 8
     for (int p = 0; p < kPlanes; ++p)
@@ -42,7 +42,7 @@ static inline Vec exceeds(const Vec* plane) {
 
 // One column of the adder tree: N bits of weight 2^plane join the counter's plane; its carries go one plane up.
 template <int N>
-static inline void add_column(Vec* x, Word* counter, std::size_t stride, int planes) {
+[[gnu::always_inline]] static inline void add_column(Vec* x, Word* counter, std::size_t stride, int planes) {
     if (planes == 0) return;  // the count fits its planes: what would be carried out is zero
     Vec sum = load(counter);
     constexpr int kCarries = (N + 1) / 2;
@@ -69,7 +69,7 @@ static inline void add_column(Vec* x, Word* counter, std::size_t stride, int pla
     }
 }
 
-static inline Vec counter_exceeds(const Word* counter, std::size_t stride, int planes, std::uint64_t limit) {
+[[gnu::always_inline]] static inline Vec counter_exceeds(const Word* counter, std::size_t stride, int planes, std::uint64_t limit) {
     Vec result = broadcast(0);
     for (int p = 0; p < planes; ++p) {
         const Vec bits = load(counter + static_cast<std::size_t>(p) * stride);
@@ -78,12 +78,17 @@ static inline Vec counter_exceeds(const Word* counter, std::size_t stride, int p
     return result;
 }
 
+// Of the n words of a line, how many the vector at v takes.
+static inline std::size_t words_of_vector(std::size_t n, std::size_t v) { return n - v < kVecWords ? n - v : kVecWords; }
+
 template <int N>
 static void add_some(const Word* const* rows, std::size_t w, std::size_t n, Word* counter, int planes) {
-    Vec x[N];
+    for (std::size_t v = 0; v < n; v += kVecWords) {
+        Vec x[N];
 #pragma GCC unroll 16
-    for (int i = 0; i < N; ++i) x[i] = load_some(rows[i] + w, n);
-    add_column<N>(x, counter, kVecWords, planes);
+        for (int i = 0; i < N; ++i) x[i] = load_some(rows[i] + w + v, words_of_vector(n, v));
+        add_column<N>(x, counter + v, kLineWords, planes);
+    }
 }
 
 using AddSome = void (*)(const Word* const*, std::size_t, std::size_t, Word*, int);
@@ -92,9 +97,9 @@ static constexpr AddSome kAddSome[kGroup + 1] = {
     add_some<9>,  add_some<10>, add_some<11>, add_some<12>, add_some<13>, add_some<14>, add_some<15>, add_some<16>,
 };
 
-// One vector of any number of rows, into a counter of one vector a plane.
-static void count_vector(const Word* const* rows, std::size_t num_rows, std::size_t w, std::size_t n, Word* counter, int planes) {
-    std::memset(counter, 0, static_cast<std::size_t>(planes) * kVecWords * sizeof(Word));
+// One line of any number of rows, into a counter of one line a plane.
+static void count_line(const Word* const* rows, std::size_t num_rows, std::size_t w, std::size_t n, Word* counter, int planes) {
+    std::memset(counter, 0, static_cast<std::size_t>(planes) * kLineWords * sizeof(Word));
     for (std::size_t i = 0; i < num_rows; i += kGroup) {
         const std::size_t left = num_rows - i;
         kAddSome[left < kGroup ? left : kGroup](rows + i, w, n, counter, planes);

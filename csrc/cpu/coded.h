@@ -1,4 +1,4 @@
-// Votes over a code, one vector of words at a time: every message is counted while the partitions' words lie in the
+// Votes over a code, one line of words at a time: every message is counted while the partitions' words lie in the
 // nearest cache, and the vote over the messages follows at once. Included inside the namespace of its instruction set.
 
 // `messages` majorities of N rows each, counted in registers.
@@ -6,11 +6,13 @@ template <int N, bool kTiesPlus, bool kPart>
 static void count_alone(const Word* const* rows, std::size_t messages, std::size_t w, std::size_t n, Word* out, std::size_t stride) {
     constexpr int kPlanes = bit_length(N);
     for (std::size_t m = 0; m < messages; ++m, rows += N, out += stride) {
-        Vec x[N], plane[kPlanes];
+        for (std::size_t v = 0; v < (kPart ? n : kLineWords); v += kVecWords) {
+            Vec x[N], plane[kPlanes];
 #pragma GCC unroll 16
-        for (int i = 0; i < N; ++i) x[i] = kPart ? load_part(rows[i] + w, n) : load(rows[i] + w);
-        count_rows<N>(x, plane);
-        store(out, exceeds<kPlanes, N % 2 || !kTiesPlus ? N / 2 : N / 2 - 1>(plane));
+            for (int i = 0; i < N; ++i) x[i] = kPart ? load_some(rows[i] + w + v, words_of_vector(n, v)) : load(rows[i] + w + v);
+            count_rows<N>(x, plane);
+            store(out + v, exceeds<kPlanes, N % 2 || !kTiesPlus ? N / 2 : N / 2 - 1>(plane));
+        }
     }
 }
 
@@ -29,16 +31,11 @@ static CountAlone alone_counter(std::size_t rows) {
 
 // Messages that differ by few rows, each counted on from the one before; the counters stay in registers.
 template <int P>
-static void count_chain(const CodedRun& run, bool ties_plus, std::size_t w, std::size_t n, Word* out, std::size_t stride) {
-    Word counter[P * kVecWords];
-    const Word* const* rows = run.rows;
-    count_vector(rows, run.size, w, n, counter, P);
-    rows += run.size;
+struct Counter {
     Vec plane[P];
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) plane[p] = load(counter + p * kVecWords);
+
     // Adds -1, 0 or 1 in two's complement: `odd` is the lowest bit, `negative` all others.
-    const auto add = [&](Vec odd, Vec negative) {
+    [[gnu::always_inline]] inline void add(Vec odd, Vec negative) {
         Vec carry = bit_and(plane[0], odd);
         plane[0] = bit_xor(plane[0], odd);
 #pragma GCC unroll 16
@@ -47,30 +44,46 @@ static void count_chain(const CodedRun& run, bool ties_plus, std::size_t w, std:
             plane[p] = xor3(old, negative, carry);
             carry = majority3(old, negative, carry);
         }
-    };
-    std::size_t size = run.size;
-    for (std::size_t m = 0;; ++m, out += stride) {
-        const std::uint64_t limit = majority_limit(size, ties_plus);
+    }
+    [[gnu::always_inline]] inline Vec exceeds(std::uint64_t limit) const {
         Vec result = broadcast(0);
 #pragma GCC unroll 16
         for (int p = 0; p < P; ++p) result = (limit >> p) & 1 ? bit_and(result, plane[p]) : bit_or(result, plane[p]);
-        store(out, result);
-        if (m + 1 == run.messages) break;
-        const CodedLink& link = run.links[m];
-        const Word *const *added = rows, *const *removed = rows + link.added;
-        rows = removed + link.removed;
-        const std::size_t both = link.added < link.removed ? link.added : link.removed;
-        for (std::size_t i = 0; i < both; ++i) {
-            const Vec a = load_some(added[i] + w, n), r = load_some(removed[i] + w, n);
-            add(bit_xor(a, r), and_not(r, a));
+        return result;
+    }
+};
+
+template <int P>
+static void count_chain(const CodedRun& run, bool ties_plus, std::size_t w, std::size_t n, Word* out, std::size_t stride) {
+    alignas(64) Word first[P * kLineWords];
+    count_line(run.rows, run.size, w, n, first, P);
+    for (std::size_t v = 0; v < n; v += kVecWords) {
+        const std::size_t words = words_of_vector(n, v);
+        const auto row = [&](const Word* from) { return load_some(from + w + v, words); };
+        Counter<P> counter;
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) counter.plane[p] = load(first + p * kLineWords + v);
+        const Word* const* rows = run.rows + run.size;
+        std::size_t size = run.size;
+        Word* to = out + v;
+        for (const CodedLink *link = run.links, *const end = link + run.messages - 1;; ++link, to += stride) {
+            store(to, counter.exceeds(majority_limit(size, ties_plus)));
+            if (link == end) break;
+            const Word *const *added = rows, *const *removed = rows + link->added;
+            rows = removed + link->removed;
+            const std::size_t both = link->added < link->removed ? link->added : link->removed;
+            for (std::size_t i = 0; i < both; ++i) {
+                const Vec a = row(added[i]), r = row(removed[i]);
+                counter.add(bit_xor(a, r), and_not(r, a));
+            }
+            for (std::size_t i = both; i < link->added; ++i) counter.add(row(added[i]), broadcast(0));
+            for (std::size_t i = both; i < link->removed; ++i) {
+                const Vec r = row(removed[i]);
+                counter.add(r, r);
+            }
+            size += link->added;
+            size -= link->removed;
         }
-        for (std::size_t i = both; i < link.added; ++i) add(load_some(added[i] + w, n), broadcast(0));
-        for (std::size_t i = both; i < link.removed; ++i) {
-            const Vec r = load_some(removed[i] + w, n);
-            add(r, r);
-        }
-        size += link.added;
-        size -= link.removed;
     }
 }
 
@@ -95,7 +108,7 @@ static void count_messages(const CodedJob& job, std::size_t w, std::size_t n, Wo
 
 static inline void count_and_prefetch(const CodedJob& job, std::size_t w, std::size_t n, Word* message, std::size_t stride) {
     for (std::size_t i = 0; i < job.num_used; ++i) prefetch(job.used[i] + w + kPrefetchWords);
-    n == kVecWords ? count_messages<false>(job, w, n, message, stride) : count_messages<true>(job, w, n, message, stride);
+    n == kLineWords ? count_messages<false>(job, w, n, message, stride) : count_messages<true>(job, w, n, message, stride);
 }
 
 // Messages are stored a block at a time: single stores to as many streams as there are workers would be slow.
@@ -103,8 +116,8 @@ static void store_messages(const CodedJob& job, Word* message, std::size_t begin
     const std::size_t size = message_block(job.num_messages), stride = message_stride(job.num_messages);
     for (std::size_t block = begin; block < end; block += size) {
         const std::size_t words = end - block < size ? end - block : size;
-        for (std::size_t w = 0; w < words; w += kVecWords)
-            count_and_prefetch(job, block + w, words - w < kVecWords ? words - w : kVecWords, message + w, stride);
+        for (std::size_t w = 0; w < words; w += kLineWords)
+            count_and_prefetch(job, block + w, words - w < kLineWords ? words - w : kLineWords, message + w, stride);
         for (std::size_t i = 0; i < job.num_outputs; ++i) {
             const CodedOutput& output = job.outputs[i];
             const Word* from = message + output.message * stride;
@@ -114,25 +127,35 @@ static void store_messages(const CodedJob& job, Word* message, std::size_t begin
     if (job.streams) stream_fence();
 }
 
-// Messages of one vector live in the scratch, and the vote over them follows at once.
+// Messages of one line live in the scratch, and the vote over them follows at once.
 static void vote_on_messages(const CodedJob& job, Word* message, std::size_t begin, std::size_t end) {
-    constexpr std::size_t kDrawn = 64;
-    const Word** const voters = reinterpret_cast<const Word**>(message + job.num_messages * kVecWords);
-    for (std::size_t i = 0; i < job.num_voters; ++i) voters[i] = message + job.voters[i] * kVecWords;
+    const Word** const voters = reinterpret_cast<const Word**>(message + job.num_messages * kLineWords);
+    for (std::size_t i = 0; i < job.num_voters; ++i) voters[i] = message + job.voters[i] * kLineWords;
     const int planes = bit_length(job.num_voters);
     const std::uint64_t more = majority_limit(job.num_voters, false), half = majority_limit(job.num_voters, true);
     const bool draws = job.tie == Tie::kRandom && half < more;
-    Word counter[kMaxChainPlanes * kVecWords];
-    alignas(64) Word random[kDrawn];
-    for (std::size_t w = begin; w < end; w += kVecWords) {
-        const std::size_t n = end - w < kVecWords ? end - w : kVecWords, drawn = (w - begin) % kDrawn;
+    const CountAlone count = draws || job.tie == Tie::kAbstain || job.num_voters > kMaxDirect ? nullptr
+                             : job.tie == Tie::kPlus ? alone_counter<true, false>(job.num_voters)
+                                                     : alone_counter<false, false>(job.num_voters);
+    constexpr std::size_t kDrawn = 64;
+    alignas(64) Word counter[kMaxChainPlanes * kLineWords], out[kLineWords], voted[kLineWords], random[kDrawn];
+    for (std::size_t w = begin; w < end; w += kLineWords) {
+        const std::size_t n = end - w < kLineWords ? end - w : kLineWords, drawn = (w - begin) % kDrawn;
         if (draws && drawn == 0) random_words(job.random, random, w, end - w < kDrawn ? end : w + kDrawn);
-        count_and_prefetch(job, w, n, message, kVecWords);
-        count_vector(voters, job.num_voters, 0, kVecWords, counter, planes);
-        Vec out = counter_exceeds(counter, kVecWords, planes, job.tie == Tie::kPlus ? half : more);
-        if (draws) out = bit_or(out, bit_and(counter_exceeds(counter, kVecWords, planes, half), load_some(random + drawn, n)));
-        if (job.tie == Tie::kAbstain) store_part(job.out_mask + w, or_not(out, counter_exceeds(counter, kVecWords, planes, half)), n);
-        store_part(job.out + w, out, n);
+        count_and_prefetch(job, w, n, message, kLineWords);
+        if (count) {
+            count(voters, 1, 0, kLineWords, out, kLineWords);
+        } else {
+            count_line(voters, job.num_voters, 0, kLineWords, counter, planes);
+            for (std::size_t v = 0; v < kLineWords; v += kVecWords) {
+                const Vec wins = counter_exceeds(counter + v, kLineWords, planes, job.tie == Tie::kPlus ? half : more);
+                const Vec ties = counter_exceeds(counter + v, kLineWords, planes, half);
+                store(out + v, draws ? bit_or(wins, bit_and(ties, load(random + drawn + v))) : wins);
+                store(voted + v, or_not(wins, ties));
+            }
+        }
+        copy_words(out, job.out + w, 0, n);
+        if (job.tie == Tie::kAbstain) copy_words(voted, job.out_mask + w, 0, n);
     }
     if (end == (job.d + kWordBits - 1) / kWordBits && job.d % kWordBits && job.tie == Tie::kAbstain)  // padding bits stay zero
         job.out_mask[end - 1] &= (Word{1} << (job.d % kWordBits)) - 1;

@@ -154,14 +154,14 @@ struct CodedJob {
     Word* out;
     Word* out_mask;
 };
-constexpr std::size_t kMaxVectorWords = 8;
+constexpr std::size_t kLineWords = 8;  // a line of the cache; no vector is longer
 constexpr std::size_t kMessageWords = 1024;  // of each message, stored at a time
 constexpr std::size_t message_block(std::size_t num_messages) {
     const std::size_t fits = (std::size_t{1} << 17) / num_messages / 64 * 64;  // 1 MiB of messages
     return fits > kMessageWords ? kMessageWords : fits < 64 ? 64 : fits;
 }
-// From one message's block to the next: a vector more, or all would fall into the same few sets of the cache.
-constexpr std::size_t message_stride(std::size_t num_messages) { return message_block(num_messages) + kMaxVectorWords; }
+// From one message's block to the next: a line more, or all would fall into the same few sets of the cache.
+constexpr std::size_t message_stride(std::size_t num_messages) { return message_block(num_messages) + kLineWords; }
 constexpr int kMaxChainPlanes = 12;  // counts of up to 4095
 
 // One row of the dispatch table. Every kernel works on the words [begin, end) of its job.

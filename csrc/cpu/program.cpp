@@ -213,7 +213,7 @@ void Program::decide(const CodedVote& vote, const Decision& decision) const {
     job.out = decision.out;
     job.out_mask = decision.out_mask;
     const std::size_t pointers = (voters.size() * sizeof(Word*) + 63) / 64 * 64 / sizeof(Word);
-    run(job, words, (used_.size() + 1) * words * sizeof(Word), kMaxVectorWords * job.num_messages + pointers);
+    run(job, words, (used_.size() + 1) * words * sizeof(Word), kLineWords * job.num_messages + pointers);
 }
 
 }  // namespace electioncode

@@ -23,8 +23,8 @@ static void vote(const VoteJob& job, Word* scratch, std::size_t begin, std::size
                                   : job.tie == Tie::kRandom ? direct_vote<Tie::kRandom>(n)
                                                             : direct_vote<Tie::kAbstain>(n);
         direct(job, begin, end);
-    } else if (job.plain && job.num_dots <= kMaxByVector) {
-        vote_by_vector(job, begin, end);
+    } else if (job.plain && job.num_dots <= kMaxByLine) {
+        vote_by_line(job, begin, end);
     } else {
         vote_tiled(job, scratch, begin, end);
     }

@@ -2,7 +2,7 @@
 // stored. Included inside the namespace of its instruction set.
 
 constexpr int kMaxDirect = 16;   // voters that are counted in registers
-constexpr int kMaxByVector = 64; // voters whose rows are read together: each needs an entry of the first-level TLB
+constexpr int kMaxByLine = 64; // voters whose rows are read together: each needs an entry of the first-level TLB
 constexpr int kByteCounts = 31;  // vectors whose bits a byte can count
 
 static inline Word valid_word(std::size_t d, std::size_t w) {
@@ -48,7 +48,7 @@ struct Target {
 };
 
 template <int N, Tie kTie, bool kPart>
-static inline void vote_vector(const Word* const* rows, const VoteJob& job, const Target& target, std::size_t w, std::size_t n,
+[[gnu::always_inline]] static inline void vote_vector(const Word* const* rows, const VoteJob& job, const Target& target, std::size_t w, std::size_t n,
                                const Word* random, Differences<N>* differences) {
     constexpr int kPlanes = bit_length(N);
     Vec x[N], plane[kPlanes];
@@ -130,29 +130,27 @@ static DirectVote direct_vote(std::size_t n) {
     return table[n];
 }
 
-// More rows than registers: counters of one vector a plane stay in the nearest cache.
-static void vote_by_vector(const VoteJob& job, std::size_t begin, std::size_t end) {
+// More rows than registers: counters of one line a plane stay in the nearest cache.
+static void vote_by_line(const VoteJob& job, std::size_t begin, std::size_t end) {
     constexpr std::size_t kDrawn = 64;
     const std::size_t num_rows = job.num_dots;
-    const Word* rows[kMaxByVector];
+    const Word* rows[kMaxByLine];
     for (std::size_t i = 0; i < num_rows; ++i) rows[i] = job.dots[i].words;
     const int planes = bit_length(num_rows);
     const std::uint64_t more = majority_limit(num_rows, false), half = majority_limit(num_rows, true);
     const bool draws = job.tie == Tie::kRandom && half < more;
-    alignas(64) Word counter[bit_length(kMaxByVector) * kVecWords];
-    alignas(64) Word random[kDrawn];
-    Differences<kMaxByVector> differences(num_rows);
+    alignas(64) Word counter[bit_length(kMaxByLine) * kLineWords], random[kDrawn];
+    Differences<kMaxByLine> differences(num_rows);
     const Target target(job);
     const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
-    const auto vote_some = [&](std::size_t w, std::size_t n, const Word* drawn) {
-        for (std::size_t i = 0; i < num_rows; ++i) prefetch(rows[i] + w + kPrefetchWords);
-        count_vector(rows, num_rows, w, n, counter, planes);
-        Vec out = counter_exceeds(counter, kVecWords, planes, job.tie == Tie::kPlus ? half : more);
-        if (draws) out = bit_or(out, bit_and(counter_exceeds(counter, kVecWords, planes, half), load_some(drawn, n)));
+    const auto vote_vector_of_line = [&](std::size_t w, std::size_t v, std::size_t n, const Word* drawn) {
+        Vec out = counter_exceeds(counter + v, kLineWords, planes, job.tie == Tie::kPlus ? half : more);
+        if (draws) out = bit_or(out, bit_and(counter_exceeds(counter + v, kLineWords, planes, half), load(drawn + v)));
+        w += v;
         n == kVecWords ? target.put(w, out) : store_part(target.out + w, out, n);
         Vec voted = broadcast(~Word{0});
         if (job.tie == Tie::kAbstain) {
-            voted = or_not(out, counter_exceeds(counter, kVecWords, planes, half));
+            voted = or_not(out, counter_exceeds(counter + v, kLineWords, planes, half));
             store_part(target.mask + w, voted, n);
         }
         if (!job.differences) return;
@@ -165,14 +163,17 @@ static void vote_by_vector(const VoteJob& job, std::size_t begin, std::size_t en
             differences.bytes[i] = add_byte_counts(differences.bytes[i], bit_and(bit_xor(load_some(rows[i] + w, n), out), voted));
         differences.counted(job.differences);
     };
+    const auto vote_chunk = [&](std::size_t first, std::size_t stop) {
+        if (draws) random_words(job.random, random, job.first_word + first, job.first_word + stop);
+        for (std::size_t w = first; w < stop; w += kLineWords) {
+            const std::size_t n = stop - w < kLineWords ? stop - w : kLineWords;
+            for (std::size_t i = 0; i < num_rows; ++i) prefetch(rows[i] + w + kPrefetchWords);
+            count_line(rows, num_rows, w, n, counter, planes);
+            for (std::size_t v = 0; v < n; v += kVecWords) vote_vector_of_line(w, v, words_of_vector(n, v), random + (w - first));
+        }
+    };
     const std::size_t first = target.aligned(begin, end);
-    if (draws) random_words(job.random, random, job.first_word + begin, job.first_word + first);
-    if (first > begin) vote_some(begin, first - begin, random);
-    for (std::size_t chunk = first; chunk < end; chunk += kDrawn) {
-        const std::size_t stop = end - chunk > kDrawn ? chunk + kDrawn : end;
-        if (draws) random_words(job.random, random, job.first_word + chunk, job.first_word + stop);
-        for (std::size_t w = chunk; w < stop; w += kVecWords)
-            vote_some(w, stop - w < kVecWords ? stop - w : kVecWords, random + (w - chunk));
-    }
+    if (first > begin) vote_chunk(begin, first);
+    for (std::size_t chunk = first; chunk < end; chunk += kDrawn) vote_chunk(chunk, end - chunk > kDrawn ? chunk + kDrawn : end);
     if (job.differences) differences.flush(job.differences);
 }
