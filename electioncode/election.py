@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electioncode import _backend, frame
-from electioncode.signs import PackedSigns, _full_mask, new_votes, outputs, pack, words_for
+from electioncode.signs import PackedSigns, _full_mask, new_votes, outputs, pack, random_signs, words_for
 from electioncode.voting import Tally, local_majorities, majority
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ class Election:
         for worker, vote in self._ballots.messages(d):
             messages[worker] = self._encode(self._attacked(worker, vote), worker)
         try:
-            result = self.transport.exchange(messages, frame.frame_bytes(d, 2), lambda m: self._count(m, d))
+            result = self.transport.exchange(
+                messages, frame.frame_bytes(d, 2), lambda m, part=(0, 1): self._count(m, d, *part)
+            )
             winner = frame.decode(result, d=d, step=self.step, sender=frame.SERVER)
             kept = new_votes(self._like, (), d, winner.mask is not None, None, "resolve")
             for target, source in zip(outputs(kept, "resolve"), winner.numpy(), strict=True):
@@ -212,8 +214,9 @@ class Election:
             memory = self._frames[sender] = np.empty(size, dtype=np.uint8)
         return frame.encode(votes, step=self.step, sender=sender, out=memory)
 
-    def _count(self, messages: Sequence[Any], d: int) -> np.ndarray:
-        """The decoder: the majority of the messages that are whole."""
+    def _count(self, messages: Sequence[Any], d: int, index: int = 0, parts: int = 1) -> np.ndarray:
+        """The decoder: the majority of the messages that are whole, or of one of equal parts of all."""
+        first, d = frame.part(d, index, parts)
         votes = []
         for worker, message in enumerate(messages):
             try:
@@ -223,7 +226,11 @@ class Election:
             except frame.FrameError as error:
                 self._stats.abstentions[worker] = self._stats.abstentions.get(worker, 0) + 1
                 self._stats.reasons[worker] = str(error)
-        if not votes:  # a tie everywhere
+        if first and self.tie == "random":  # the words that are drawn for these coordinates, not those from word 0 on
+            draws = random_signs(64 * first + d, seed=self.seed, step=self.step, purpose=_backend.PURPOSE_TIE)
+            weights = [2] * len(votes) + [1]
+            winner = majority([*votes, PackedSigns(draws.words[first:], d)], weights=weights)
+        elif not votes:  # a tie everywhere
             winner = Tally(d, 1).majority(self.tie, seed=self.seed, step=self.step)
         else:
             winner = majority(votes, self.tie, seed=self.seed, step=self.step)

@@ -23,6 +23,7 @@ came.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,46 @@ def decode(
     if wrong:
         raise FrameError(f"frame: {wrong}")
     return PackedSigns(words, coordinates, mask)
+
+
+def part(d: int, index: int, parts: int) -> tuple[int, int]:
+    """(first word, coordinates) of one of `parts` pieces of d coordinates, whole words as equal as they can be."""
+    words = words_for(d)
+    first, end = words * index // parts, words * (index + 1) // parts
+    return first, max(0, min(64 * end, d) - 64 * first)
+
+
+def split(buffer: Any, parts: int) -> list[np.ndarray]:
+    """A frame cut along its coordinates: frames of the same step and sender, as :func:`part` says.
+
+    Raises FrameError where the frame is malformed.
+    """
+    votes = decode(buffer)
+    _, _, _, d, step, sender, _ = _HEADER.unpack_from(_bytes_of(buffer).data, 0)
+    words, mask = votes.numpy()
+    pieces = []
+    for index in range(parts):
+        first, coordinates = part(d, index, parts)
+        cut = slice(first, first + words_for(coordinates))
+        piece = PackedSigns(words[cut], coordinates, None if mask is None else mask[cut])
+        pieces.append(encode(piece, step=step, sender=sender))
+    return pieces
+
+
+def join(buffers: Sequence[Any]) -> np.ndarray:
+    """The frame of which these are all parts, in order; step and sender are those of the first.
+
+    Raises FrameError where one is malformed, or only some have masks.
+    """
+    pieces = [decode(buffer) for buffer in buffers]
+    _, _, _, _, step, sender, _ = _HEADER.unpack_from(_bytes_of(buffers[0]).data, 0)
+    planes = [piece.numpy() for piece in pieces]
+    masks = [mask for _, mask in planes if mask is not None]
+    if masks and len(masks) < len(planes):
+        raise FrameError("frame: all parts must have a mask, or none")
+    words = np.concatenate([words for words, _ in planes])
+    votes = PackedSigns(words, sum(piece.d for piece in pieces), np.concatenate(masks) if masks else None)
+    return encode(votes, step=step, sender=sender)
 
 
 def _bytes_of(buffer: Any) -> np.ndarray:

@@ -265,3 +265,32 @@ def test_native_checksum_equals_the_reference(rng):
     for size in (0, 1, 2, 3, 4, 5, 63, 64, 1000, 100_003):
         words = rng.integers(0, 2**64, size, dtype=np.uint64)
         assert frame.checksum(words) == reference.checksum(words)
+
+
+@given(st.integers(0, 700), st.integers(1, 9), st.booleans())
+def test_parts_cover_all_coordinates_and_join_to_the_whole(d, parts, masked):
+    x = np.random.default_rng(d).integers(-1, 2, d).astype(np.float32)
+    votes = ec.pack(x, zero="abstain" if masked else "plus")
+    whole = frame.encode(votes, step=7, sender=3)
+    pieces = frame.split(whole, parts)
+    first = 0
+    for index, piece in enumerate(pieces):
+        word, coordinates = frame.part(d, index, parts)
+        assert word == first // 64
+        assert first % 64 == 0 or not coordinates
+        held = frame.decode(piece, d=coordinates, step=7, sender=3)
+        np.testing.assert_array_equal(held.unpack(), votes.unpack()[first : first + coordinates])
+        first += coordinates
+    assert first == d
+    assert frame.join(pieces).tobytes() == whole.tobytes()
+
+
+def test_only_frames_are_cut_and_joined():
+    good = frame.encode(ec.pack(np.ones(200)))
+    with pytest.raises(frame.FrameError):
+        frame.split(good[:-8], 2)
+    with pytest.raises(frame.FrameError):
+        frame.join([good, good[:-1]])
+    masked = frame.encode(ec.pack(np.ones(64), zero="abstain"))
+    with pytest.raises(frame.FrameError, match="all parts must have a mask, or none"):
+        frame.join([masked, frame.encode(ec.pack(np.ones(64)))])

@@ -6,13 +6,14 @@ scheme needs no new transport, and a new transport no new scheme.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from electioncode.transport.in_process import InProcessTransport
 from electioncode.transport.mpi import MPITransport
+from electioncode.transport.torch_distributed import TorchTransport
 
-__all__ = ["Buffer", "InProcessTransport", "MPITransport", "Transport"]
+__all__ = ["Buffer", "InProcessTransport", "MPITransport", "TorchTransport", "Transport"]
 
 Buffer = Any  # bytes, bytearray, memoryview or a 1-D uint8 array: anything with a contiguous buffer
 
@@ -40,7 +41,7 @@ class Transport(Protocol):
         self,
         messages: Mapping[int, Buffer],
         max_bytes: int,
-        decode: Callable[[Sequence[Buffer | None]], Buffer],
+        decode: Callable[..., Buffer],
     ) -> Buffer:
         """Sends the messages of this process's workers, has all messages decoded, and returns the result.
 
@@ -50,7 +51,9 @@ class Transport(Protocol):
             messages: worker -> message. A worker of this process that is not in it sends nothing.
             max_bytes: no honest message or result is longer.
             decode: called where votes are counted, with one entry a worker: its message, or None where none
-                came in time or it was longer than max_bytes. The buffers are valid until decode returns.
+                came in time or it was longer than max_bytes. The buffers are valid until decode returns. Where
+                processes share the counting, with ``part=(i, m)``: the messages are then the i-th of m pieces of
+                each, as :func:`electioncode.frame.split` cuts them, and so is the result.
 
         Returns the result, valid until the next call. Raises where no result comes; what workers send never
         raises.

@@ -1,0 +1,31 @@
+"""TorchTransport over real processes and Gloo: few launches for many scenarios, each a function of transport.py."""
+
+from __future__ import annotations
+
+import pytest
+from ranks import start
+
+pytest.importorskip("torch")
+TOPOLOGIES = ("server", "allgather", "sharded")
+
+
+def in_all_topologies(*scenarios):
+    return [f"{scenario}:{topology}" for scenario in scenarios for topology in TOPOLOGIES]
+
+
+def test_the_bits_of_the_election_in_one_process():
+    start(4, "transport", *in_all_topologies("equal", "by_collectives"))
+
+
+def test_bytes_limits_groups_misuse_and_results_that_differ():
+    sizes = in_all_topologies("bytes_on_the_wire", "limit", "verified")
+    start(4, "transport", *sizes, "subgroups", "apart", "misuse", "unclosed")
+
+
+def test_liars_and_stragglers_cost_their_own_vote():
+    late = ["late:server", "late:allgather", "behind", "far_behind", "silent_for_long"]
+    start(4, "transport", *in_all_topologies("garbage"), "malformed_mail", *late, "silent_server", "failing_server")
+
+
+def test_the_death_of_a_rank_costs_its_vote():
+    start(4, "transport", "dies")
