@@ -54,3 +54,17 @@ static inline std::uint16_t float_to_bfloat(float f) {
     const std::uint32_t rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
     return static_cast<std::uint16_t>((u & 0x7fffffff) > 0x7f800000 ? 0x7fc0 | ((u >> 16) & 0x8000) : rounded);
 }
+
+// out[i] = bit i of the word ? one : zero, for 64 coordinates: four at a time, from a table.
+template <typename T>
+struct TableExpander {
+    T table[16][4];
+
+    TableExpander(T one, T zero) {
+        for (int nibble = 0; nibble < 16; ++nibble)
+            for (int i = 0; i < 4; ++i) table[nibble][i] = (nibble >> i) & 1 ? one : zero;
+    }
+    void operator()(Word word, T* out) const {
+        for (int i = 0; i < 64; i += 4) std::memcpy(out + i, table[(word >> i) & 0xf], sizeof table[0]);
+    }
+};

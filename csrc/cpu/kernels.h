@@ -44,6 +44,7 @@ struct UnpackJob {
     std::size_t d;
     Dtype dtype;
     void* out;
+    bool streams = false;  // out is too large for the cache
 };
 
 // p <- decay * p, then p <- p + step * sign: each product and sum rounded to p's dtype.

@@ -103,9 +103,11 @@ bool pack(const std::vector<PackJob>& jobs) {
     return nan.load();
 }
 
-void unpack(const UnpackJob& job) {
+void unpack(UnpackJob job) {
+    const std::size_t bytes = job.d * element_bytes(job.dtype);
+    job.streams = bytes >= kStreamBytes;
     const KernelTable& table = kernels();
-    parallel_for(num_words(job.d), threads_for(job.d * element_bytes(job.dtype)),
+    parallel_for(num_words(job.d), threads_for(bytes),
                  [&](int, std::size_t begin, std::size_t end) { table.unpack(job, begin, end); });
 }
 

@@ -27,7 +27,7 @@ struct Decision {
 constexpr std::int64_t kMaxTotalWeight = std::int64_t{1} << 40;
 
 bool pack(const std::vector<PackJob>& jobs);  // true if a NaN was seen
-void unpack(const UnpackJob& job);
+void unpack(UnpackJob job);
 void update(const std::vector<UpdateJob>& jobs);
 
 // out = sign of sum_i weight_i * sign_i; the sum of |weight| is at most kMaxTotalWeight.

@@ -105,22 +105,38 @@ static bool pack(const PackJob& job, std::size_t begin, std::size_t end) {
 
 // out[i] = one where the bit is set, minus_one where it is clear, none where the mask is.
 template <typename T>
-static inline void expand_votes(Word votes, const Word* mask, T one, T minus_one, T none, T* out) {
-    if (!mask) return expand<T>(votes, one, minus_one, out);
-    alignas(64) T against[kBlock];
-    expand<T>(votes & *mask, one, none, out);
-    expand<T>(*mask & ~votes, minus_one, none, against);
-    // One of the two is `none`, a zero of either sign: a sum keeps the other (and the zero's sign, where both are).
-    for (int i = 0; i < kBlock; ++i) out[i] = static_cast<T>(out[i] + against[i]);
-}
+struct VoteExpander {
+    Expander<T> signs, plus, minus;
+
+    VoteExpander(T one, T minus_one, T none) : signs(one, minus_one), plus(one, none), minus(minus_one, none) {}
+    void operator()(Word votes, const Word* mask, T* out) const {
+        if (!mask) return signs(votes, out);
+        alignas(64) T against[kBlock];
+        plus(votes & *mask, out);
+        minus(*mask & ~votes, against);
+        // One of the two is `none`, a zero of either sign: a sum keeps the other (and the zero's sign, where both are).
+        for (int i = 0; i < kBlock; ++i) out[i] = static_cast<T>(out[i] + against[i]);
+    }
+};
 
 template <typename T>
 static void unpack_type(const UnpackJob& job, std::size_t begin, std::size_t end, T one, T minus_one) {
-    for_blocks(static_cast<T*>(job.out), static_cast<T*>(nullptr), job.d, begin, end, [&](std::size_t w, T* out, T*, int) {
-        alignas(64) T signs[kBlock];  // not `out` at once: the compiler cannot know that it is no part of the job
-        expand_votes<T>(job.words[w], job.mask ? &job.mask[w] : nullptr, one, minus_one, T{0}, signs);
-        std::memcpy(out, signs, sizeof signs);
-    });
+    const VoteExpander<T> expander(one, minus_one, T{0});
+    constexpr std::size_t kChunk = 4096 / sizeof(T) / kBlock;  // blocks that are streamed together
+    alignas(64) T signs[kChunk * kBlock];  // not the result at once: the compiler cannot know that it is no part of the job
+    T* const out = static_cast<T*>(job.out);
+    const bool streams = job.streams && reinterpret_cast<std::uintptr_t>(job.out) % sizeof(Word) == 0;
+    for (std::size_t chunk = begin; chunk < end; chunk += kChunk) {
+        const std::size_t stop = end - chunk < kChunk ? end : chunk + kChunk, first = chunk * kBlock;
+        for (std::size_t w = chunk; w < stop; ++w)
+            expander(job.words[w], job.mask ? &job.mask[w] : nullptr, signs + (w - chunk) * kBlock);
+        const std::size_t n = (job.d < stop * kBlock ? job.d : stop * kBlock) - first, bytes = n * sizeof(T);
+        if (streams && bytes == sizeof signs)
+            copy_streaming(reinterpret_cast<const Word*>(signs), reinterpret_cast<Word*>(out + first), bytes / sizeof(Word));
+        else
+            std::memcpy(out + first, signs, bytes);
+    }
+    if (streams) stream_fence();
 }
 
 static void unpack(const UnpackJob& job, std::size_t begin, std::size_t end) {
@@ -138,9 +154,10 @@ static void update_format(const UpdateJob& job, std::size_t begin, std::size_t e
     using S = typename F::Storage;
     using C = typename F::Compute;
     const C decay = static_cast<C>(job.decay), step = F::rounded(static_cast<C>(job.step)), none = step * C{0};
+    const VoteExpander<C> expander(step, -step, none);
     for_blocks(static_cast<S*>(job.p), static_cast<S*>(nullptr), job.d, begin, end, [&](std::size_t w, S* p, S*, int) {
         alignas(64) C change[kBlock];
-        expand_votes<C>(job.words[w], job.mask ? &job.mask[w] : nullptr, step, -step, none, change);
+        expander(job.words[w], job.mask ? &job.mask[w] : nullptr, change);
         if constexpr (std::is_same<C, S>::value) {
             for (int i = 0; i < kBlock; ++i) p[i] = decay * p[i] + change[i];
         } else {

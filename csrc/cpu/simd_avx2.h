@@ -168,23 +168,23 @@ struct SignReader {  // see simd_scalar.h
 };
 
 template <typename T>
-static inline void expand(Word word, T one, T zero, T* out) {
-    constexpr std::uint8_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-    for (int i = 0; i < 8; ++i) {
-        const std::uint8_t byte = static_cast<std::uint8_t>(word >> (8 * i));
-        for (int j = 0; j < 8; ++j) out[8 * i + j] = byte & bit[j] ? one : zero;
-    }
-}
+struct Expander : TableExpander<T> {
+    using TableExpander<T>::TableExpander;
+};
 template <>
-inline void expand<float>(Word word, float one, float zero, float* out) {
-    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    const __m256 ones = _mm256_set1_ps(one), zeros = _mm256_set1_ps(zero);
-    for (int i = 0; i < 8; ++i) {
-        const __m256i byte = _mm256_set1_epi32(static_cast<int>((word >> (8 * i)) & 0xff));
-        const __m256 set = _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(byte, bit), bit));
-        _mm256_storeu_ps(out + 8 * i, _mm256_blendv_ps(zeros, ones, set));
+struct Expander<float> {
+    __m256 one, zero;
+
+    Expander(float one_, float zero_) : one(_mm256_set1_ps(one_)), zero(_mm256_set1_ps(zero_)) {}
+    void operator()(Word word, float* out) const {
+        const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+        for (int i = 0; i < 8; ++i) {
+            const __m256i byte = _mm256_set1_epi32(static_cast<int>((word >> (8 * i)) & 0xff));
+            const __m256 set = _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(byte, bit), bit));
+            _mm256_storeu_ps(out + 8 * i, _mm256_blendv_ps(zero, one, set));
+        }
     }
-}
+};
 
 static inline void load_half(const std::uint16_t* x, float* out) {
     for (int i = 0; i < 64; i += 8)

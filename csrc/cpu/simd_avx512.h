@@ -122,25 +122,28 @@ struct SignReader {  // see simd_scalar.h; the maximum leaves the one port that 
 };
 
 template <typename T>
-static inline void expand(Word word, T one, T zero, T* out) {
-    constexpr std::uint8_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-    for (int i = 0; i < 8; ++i) {
-        const std::uint8_t byte = static_cast<std::uint8_t>(word >> (8 * i));
-        for (int j = 0; j < 8; ++j) out[8 * i + j] = byte & bit[j] ? one : zero;
+struct Expander {
+    __m512i one, zero;
+
+    Expander(T one_, T zero_) : one(lanes_of(one_)), zero(lanes_of(zero_)) {}
+    static __m512i lanes_of(T value) {
+        T lanes[64 / sizeof(T)];
+        for (T& lane : lanes) lane = value;
+        return _mm512_loadu_si512(lanes);
     }
-}
-template <>
-inline void expand<float>(Word word, float one, float zero, float* out) {
-    const __m512 ones = _mm512_set1_ps(one), zeros = _mm512_set1_ps(zero);
-    for (int i = 0; i < 64; i += 16)
-        _mm512_storeu_ps(out + i, _mm512_mask_blend_ps(static_cast<__mmask16>(word >> i), zeros, ones));
-}
-template <>
-inline void expand<double>(Word word, double one, double zero, double* out) {
-    const __m512d ones = _mm512_set1_pd(one), zeros = _mm512_set1_pd(zero);
-    for (int i = 0; i < 64; i += 8)
-        _mm512_storeu_pd(out + i, _mm512_mask_blend_pd(static_cast<__mmask8>(word >> i), zeros, ones));
-}
+    void operator()(Word word, T* out) const {
+        constexpr int kLanes = 64 / sizeof(T);
+#pragma GCC unroll 8
+        for (int i = 0; i < 64; i += kLanes) {
+            __m512i chosen;
+            if constexpr (sizeof(T) == 1) chosen = _mm512_mask_blend_epi8(word, zero, one);
+            if constexpr (sizeof(T) == 2) chosen = _mm512_mask_blend_epi16(static_cast<__mmask32>(word >> i), zero, one);
+            if constexpr (sizeof(T) == 4) chosen = _mm512_mask_blend_epi32(static_cast<__mmask16>(word >> i), zero, one);
+            if constexpr (sizeof(T) == 8) chosen = _mm512_mask_blend_epi64(static_cast<__mmask8>(word >> i), zero, one);
+            _mm512_storeu_si512(out + i, chosen);
+        }
+    }
+};
 
 static inline void load_half(const std::uint16_t* x, float* out) {
     for (int i = 0; i < 64; i += 16)

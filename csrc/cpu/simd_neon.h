@@ -135,22 +135,22 @@ struct SignReader {  // see simd_scalar.h
 };
 
 template <typename T>
-static inline void expand(Word word, T one, T zero, T* out) {
-    constexpr std::uint8_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-    for (int i = 0; i < 8; ++i) {
-        const std::uint8_t byte = static_cast<std::uint8_t>(word >> (8 * i));
-        for (int j = 0; j < 8; ++j) out[8 * i + j] = byte & bit[j] ? one : zero;
-    }
-}
+struct Expander : TableExpander<T> {
+    using TableExpander<T>::TableExpander;
+};
 template <>
-inline void expand<float>(Word word, float one, float zero, float* out) {
-    const uint32x4_t bit = {1, 2, 4, 8};
-    const float32x4_t ones = vdupq_n_f32(one), zeros = vdupq_n_f32(zero);
-    for (int i = 0; i < 64; i += 4) {
-        const uint32x4_t nibble = vdupq_n_u32(static_cast<std::uint32_t>((word >> i) & 0xf));
-        vst1q_f32(out + i, vbslq_f32(vtstq_u32(nibble, bit), ones, zeros));
+struct Expander<float> {
+    float32x4_t one, zero;
+
+    Expander(float one_, float zero_) : one(vdupq_n_f32(one_)), zero(vdupq_n_f32(zero_)) {}
+    void operator()(Word word, float* out) const {
+        const uint32x4_t bit = {1, 2, 4, 8};
+        for (int i = 0; i < 64; i += 4) {
+            const uint32x4_t nibble = vdupq_n_u32(static_cast<std::uint32_t>((word >> i) & 0xf));
+            vst1q_f32(out + i, vbslq_f32(vtstq_u32(nibble, bit), one, zero));
+        }
     }
-}
+};
 
 static inline void load_half(const std::uint16_t* x, float* out) {
     for (int i = 0; i < 64; i += 4) vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x + i))));

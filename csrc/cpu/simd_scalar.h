@@ -69,7 +69,7 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
 }
 
 // The negative mask alone, and on the side whether any coordinate was NaN: the largest magnitude tells.
-template <typename F>
+template <typename F, std::size_t = sizeof(typename F::Bits)>
 struct SignReader {
     using Signed = typename std::make_signed<typename F::Bits>::type;
     Signed largest = 0;
@@ -88,15 +88,27 @@ struct SignReader {
     bool saw_nan() const { return largest > static_cast<Signed>(F::kInfinity); }
 };
 
-// out[i] = bit i of the word ? one : zero, for 64 coordinates.
-template <typename T>
-static inline void expand(Word word, T one, T zero, T* out) {
-    constexpr std::uint8_t bit[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-    for (int i = 0; i < 8; ++i) {
-        const std::uint8_t byte = static_cast<std::uint8_t>(word >> (8 * i));
-        for (int j = 0; j < 8; ++j) out[8 * i + j] = byte & bit[j] ? one : zero;
+// Old CPUs cannot compare 64-bit lanes: a sum carries into the sign bit instead.
+template <typename F>
+struct SignReader<F, 8> {
+    Word nans = 0;
+
+    Word negative(const typename F::Storage* x) {
+        Word word = 0;
+        for (int i = 63; i >= 0; --i) {
+            Word u;
+            std::memcpy(&u, x + i, sizeof u);
+            const Word size = u & F::kMagnitude;
+            nans |= size + (F::kMagnitude - F::kInfinity);  // beyond infinity
+            word = word << 1 | ((size + F::kMagnitude) & u) >> 63;  // not zero, and negative
+        }
+        return word;
     }
-}
+    bool saw_nan() const { return nans >> 63; }
+};
+
+template <typename T>
+using Expander = TableExpander<T>;
 
 static inline void load_half(const std::uint16_t* x, float* out) {
     for (int i = 0; i < 64; ++i) out[i] = half_to_float(x[i]);
