@@ -95,12 +95,17 @@ struct SignReader<F, 8> {
 
     Word negative(const typename F::Storage* x) {
         Word word = 0;
-        for (int i = 63; i >= 0; --i) {
-            Word u;
-            std::memcpy(&u, x + i, sizeof u);
-            const Word size = u & F::kMagnitude;
-            nans |= size + (F::kMagnitude - F::kInfinity);  // beyond infinity
-            word = word << 1 | ((size + F::kMagnitude) & u) >> 63;  // not zero, and negative
+        for (int byte = 0; byte < 8; ++byte) {
+            Word bits = 0;
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; ++i) {
+                Word u;
+                std::memcpy(&u, x + 8 * byte + i, sizeof u);
+                const Word size = u & F::kMagnitude;
+                nans |= size + (F::kMagnitude - F::kInfinity);            // beyond infinity
+                bits |= ((size + F::kMagnitude) & u) >> 63 << i;  // not zero, and negative
+            }
+            word |= bits << (8 * byte);
         }
         return word;
     }
