@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-COMMANDS = ("train", "plan", "bench")
+COMMANDS = ("train", "reproduce", "plan", "bench")
 _EXTRAS = {
     "torch": ("PyTorch", "train"),
     "sklearn": ("scikit-learn", "train"),

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import shlex
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electioncode import attacks
+from electioncode import attacks, cli_mpi
 from electioncode.cli import CommandError, missing_extra
 
 if TYPE_CHECKING:
@@ -21,10 +18,6 @@ if TYPE_CHECKING:
     from electioncode.experiments.processes import Processes
     from electioncode.experiments.runner import Result, Settings
     from electioncode.experiments.schemes import Scheme
-
-# How a launcher tells a process how many there are.
-_WORLD_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
-
 
 def add_parser(subparsers: Any) -> None:
     """Adds the command to those of :mod:`electioncode.cli`."""
@@ -114,21 +107,9 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; over MPI, in every process."""
     _fill_defaults(args)
     _check_numbers(args)
-    from electioncode.experiments.processes import Processes
-
-    if (args.transport or _guess_transport()) == "in-process":
-        return _train(args, Processes())
-    world = _world(args)
-    try:
-        return _train(args, Processes(world))
-    except CommandError as error:  # the same everywhere: said once
-        raise error if world.rank == 0 else CommandError("") from error
-    except BaseException:
-        # The others wait for this process: end them too.
-        traceback.print_exc()
-        sys.stderr.flush()
-        world.Abort(1)
-        raise
+    return cli_mpi.run_everywhere(
+        lambda processes: _train(args, processes), args.transport, args.workers, args.topology, args.argv
+    )
 
 
 def _fill_defaults(args: argparse.Namespace) -> None:
@@ -148,30 +129,6 @@ def _check_numbers(args: argparse.Namespace) -> None:
         value = getattr(args, option)
         if value is not None and not low <= value <= high:
             raise CommandError(f"--{option.replace('_', '-')} must be from {low} to {high}, got {value}")
-
-
-def _guess_transport() -> str:
-    return "mpi" if any(int(os.environ.get(name, 1)) > 1 for name in _WORLD_SIZES) else "in-process"
-
-
-def _world(args: argparse.Namespace) -> Any:
-    """MPI's world, once it has the right size."""
-    from mpi4py import MPI
-
-    world = MPI.COMM_WORLD
-    needed = args.workers + (args.topology == "server")
-    if world.size == needed:
-        return world
-    if world.rank > 0:
-        raise CommandError("")  # rank 0 says it
-    script = Path(sys.argv[0]).name == "electioncode"
-    program = "electioncode" if script else f"{sys.executable} -m electioncode"
-    given = args.argv if args.transport else [*args.argv, "--transport", "mpi"]
-    server = " and the server" if args.topology == "server" else ""
-    raise CommandError(
-        f"{args.workers} workers{server} over MPI need {needed} processes, got {world.size}. Type:\n\n"
-        f"    mpiexec -n {needed} {program} {shlex.join(given)}\n"
-    )
 
 
 @dataclass

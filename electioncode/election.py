@@ -169,9 +169,7 @@ class Election:
         it is lost to this process, and the next cast belongs to the next step.
         """
         d = self._check_resolve(d)
-        messages = {}
-        for worker, vote in self._ballots.messages(d):
-            messages[worker] = self._encode(self._attacked(worker, vote), worker)
+        messages = {worker: self._encode(vote, worker) for worker, vote in self._messages(d).items()}
         try:
             result = self.transport.exchange(
                 messages, frame.frame_bytes(d, 2), lambda m, part=(0, 1): self._count(m, d, *part)
@@ -202,9 +200,12 @@ class Election:
             raise ValueError(f"resolve: d must be at least 0, got {d}")
         return d
 
-    def _attacked(self, worker: int, vote: PackedSigns) -> PackedSigns:
-        attack = self.byzantine.get(worker)
-        return vote if attack is None else attack(vote, worker=worker, step=self.step)
+    def _messages(self, d: int) -> dict[int, PackedSigns]:
+        """What the workers of this process send, the Byzantine ones in their own way."""
+        messages = dict(self._ballots.messages(d))
+        for worker in messages.keys() & self.byzantine.keys():
+            messages[worker] = self.byzantine[worker](messages[worker], worker=worker, step=self.step)
+        return messages
 
     def _encode(self, votes: PackedSigns, sender: int) -> np.ndarray:
         """The frame, in memory that is used again in the next step."""
@@ -311,17 +312,20 @@ class _Stored:
         if self._words.shape != shape:
             self._words, self._masks = np.empty(shape, dtype=np.uint64), np.empty(shape, dtype=np.uint64)
 
-    def messages(self, d: int) -> list[tuple[int, PackedSigns]]:
-        e = self._election
+    def votes(self, d: int) -> PackedSigns:
+        """What was cast: (k, d)."""
         self._fit(d)
         masks = None
         if self._masked:
             masks = self._masks
             full = _full_mask(d)
-            for partition in set(e.partitions) - self._masked:
+            for partition in set(self._election.partitions) - self._masked:
                 masks[partition] = full
-        votes = PackedSigns(self._words, d, masks)
-        rows = local_majorities(votes, e.code, e.tie, seed=e.seed, step=e.step)
+        return PackedSigns(self._words, d, masks)
+
+    def messages(self, d: int) -> list[tuple[int, PackedSigns]]:
+        e = self._election
+        rows = local_majorities(self.votes(d), e.code, e.tie, seed=e.seed, step=e.step)
         masked = e.tie == "abstain"
         idle = {i for i in range(e.code.num_workers) if not e.code.partitions(i)}
         return [

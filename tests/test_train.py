@@ -274,7 +274,7 @@ def test_the_server_holds_no_data(monkeypatch):
             return results.pop(0)
 
     worker = runner.train(scheme, data, settings, Recording(5))
-    monkeypatch.setattr(runner, "backward", None)
+    monkeypatch.setattr(datasets.Dataset, "backward", None)
     monkeypatch.setattr(data.train, "take", None)
     server = runner.train(scheme, data, settings, Server(5))
     assert server.parameters_sha256 == worker.parameters_sha256

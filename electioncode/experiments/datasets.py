@@ -1,18 +1,28 @@
-"""Images to train on: scikit-learn's handwritten digits, or a folder in CIFAR-10's layout."""
+"""Images to train on: scikit-learn's handwritten digits, or CIFAR-10 and what is laid out like it."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from electioncode.data import augmentation_rng, partition_rng
+from electioncode.experiments import cifar, models
+from electioncode.experiments.resnet import batch_norms, calibrate
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm")
+
+
+# Images whose statistics batch normalisation takes for a test.
+_CALIBRATION = 2000
 
 
 class Images(Protocol):
@@ -75,7 +85,11 @@ class Dataset:
         scale, mean, std: a pixel becomes (pixel / scale - mean) / std; mean and std are (C,).
         shift: augmentation moves an image by up to this many pixels each way, black moving in.
         flip: augmentation mirrors half of the images left to right.
+
+    It is a `electioncode.experiments.runner.Task`: a model by name is trained on its images and tested by accuracy.
     """
+
+    metric = "test accuracy"
 
     name: str
     train: Images
@@ -88,6 +102,41 @@ class Dataset:
     std: Sequence[float]
     shift: int
     flip: bool
+
+    def __len__(self) -> int:
+        """Training images."""
+        return len(self.train)
+
+    def build_model(self, settings: Any) -> nn.Module:
+        """See `electioncode.experiments.models.build`."""
+        return models.build(
+            settings.model, self.train.shape, self.num_classes, seed=settings.seed, dropout=settings.dropout
+        )
+
+    def backward(self, model: nn.Module, indices: NDArray[np.int64], seed: int, step: int, partition: int) -> None:
+        """Leaves the gradient of a partition at a step in ``.grad``: the same bits wherever it is computed."""
+        device = next(model.parameters()).device
+        images, labels = self.train_batch(indices, augmentation_rng(seed, step, partition))
+        model.train()
+        model.zero_grad()
+        with partition_rng(seed, step, partition, devices=[device] if device.type == "cuda" else []):
+            loss = functional.cross_entropy(model(images.to(device)), labels.to(device))
+        loss.backward()
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, batch_size: int = 500) -> float:
+        """The share of test images that the model gets right, 0 to 1."""
+        device = next(model.parameters()).device
+        model.eval()
+        if batch_norms(model):
+            some = _some(len(self.train), min(_CALIBRATION, len(self.train)), "evaluate")
+            parts = [some[i : i + batch_size] for i in range(0, len(some), batch_size)]
+            calibrate(model, (self.train_batch(part, augmentation_rng(0, 0, 0))[0].to(device) for part in parts))
+        right = 0
+        for start in range(0, len(self.test), batch_size):
+            images, labels = self.test_batch(start, start + batch_size)
+            right += int((model(images.to(device)).argmax(dim=1).cpu() == labels).sum())
+        return right / len(self.test)
 
     def train_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Augmented images, float32 (b, C, H, W), and labels, int64 (b,); all randomness is rng's."""
@@ -198,26 +247,68 @@ def image_folder(path: str | Path, train_samples: int | None = None, test_sample
     keep = _some(len(train_files), train_samples, "image folder: train_samples")
     keep_test = _some(len(test_files), test_samples, "image folder: test_samples")
     train = FileImages([train_files[i] for i in keep])
+    test = FileImages([test_files[i] for i in keep_test])
+    name = root.resolve().name
+    return _cifar_like(name, train, train_labels[keep], test, test_labels[keep_test], len(classes))
+
+
+def batches(path: str | Path, train_samples: int | None = None, test_samples: int | None = None) -> Dataset:
+    """CIFAR-10 as its authors publish it: a folder of pickled or binary batches, see `cifar.read`.
+
+    Args:
+        path: the folder that holds the batches, or one that holds the folder as it comes out of the archive.
+        train_samples, test_samples: uses this many images, drawn from all classes by one fixed permutation.
+    """
+    images, labels, test_images, test_labels = cifar.read(path)
+    keep = _some(len(images), train_samples, "CIFAR-10: train_samples")
+    keep_test = _some(len(test_images), test_samples, "CIFAR-10: test_samples")
+    train, test = ArrayImages(images[keep]), ArrayImages(test_images[keep_test])
+    return _cifar_like("cifar10", train, labels[keep], test, test_labels[keep_test], 10)
+
+
+def _cifar_like(
+    name: str,
+    train: Images,
+    train_labels: NDArray[np.int64],
+    test: Images,
+    test_labels: NDArray[np.int64],
+    num_classes: int,
+) -> Dataset:
+    """With the paper's normalisation and augmentation (for 32 pixels, a crop with a padding of 4)."""
     return Dataset(
-        name=root.resolve().name,
+        name=name,
         train=train,
-        train_labels=train_labels[keep],
-        test=FileImages([test_files[i] for i in keep_test]),
-        test_labels=test_labels[keep_test],
-        num_classes=len(classes),
+        train_labels=train_labels,
+        test=test,
+        test_labels=test_labels,
+        num_classes=num_classes,
         scale=255.0,
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2023, 0.1994, 0.2010),
+        mean=cifar.MEAN,
+        std=cifar.STD,
         shift=train.shape[2] // 8,
         flip=True,
     )
 
 
-def load(data: str, train_samples: int | None = None, test_samples: int | None = None) -> Dataset:
-    """``"digits"``, or the path of an image folder."""
+def load(data: str | Path, train_samples: int | None = None, test_samples: int | None = None) -> Dataset:
+    """``"digits"``, or the path of CIFAR-10's batches or of an image folder."""
     if data == "digits":
         return digits(train_samples, test_samples)
-    return image_folder(data, train_samples, test_samples)
+    make = batches if cifar.find(data) else image_folder
+    return make(data, train_samples, test_samples)
+
+
+def halved(data: Dataset) -> Dataset:
+    """The same images with every 2 x 2 pixels averaged, all in memory: a quarter of the work."""
+
+    def shrink(images: Images) -> ArrayImages:
+        x = images.take(np.arange(len(images)))
+        n, c, h, w = x.shape
+        blocks = x[:, :, : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2)
+        return ArrayImages((blocks.sum(axis=(3, 5), dtype=np.uint16) // 4).astype(np.uint8))
+
+    train, test = shrink(data.train), shrink(data.test)
+    return replace(data, name=f"{data.name}, halved", train=train, test=test, shift=train.shape[2] // 8)
 
 
 def _some(total: int, wanted: int | None, argument: str) -> NDArray[np.int64]:

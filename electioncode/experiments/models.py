@@ -1,8 +1,9 @@
-"""Small models without batch statistics.
+"""Models by name: small ones that normalise groups of channels, and the paper's ResNet-18.
 
-A partition's gradient must depend on the parameters and the partition alone. Batch normalisation keeps
+A partition's gradient must depend on the parameters and the partition alone. Batch normalisation also keeps
 running statistics of what a process happened to see, which differ between replicas and do not exist at the
-server, so the residual networks normalise groups of channels instead.
+server; the small residual networks do without it, and `electioncode.experiments.resnet` says how ResNet-18
+gets along with it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-NAMES = ("mlp", "cnn", "resnet8", "resnet14", "resnet20")
+from electioncode.experiments.resnet import ResNet18
+
+NAMES = ("mlp", "cnn", "resnet8", "resnet14", "resnet20", "resnet18")
 
 
 def build(
@@ -22,24 +25,31 @@ def build(
     """A model, initialised from the seed alone.
 
     Args:
-        name: "mlp", "cnn", or "resnet<depth>" with depth = 6 m + 2 (narrow: 16, 32 and 64 channels).
+        name: "mlp", "cnn", "resnet<depth>" with depth = 6 m + 2 (narrow: 16, 32 and 64 channels), "resnet18", or
+            "resnet18-<width>" (64 is the paper's).
         shape: (C, H, W) of an image.
         num_classes: of the output, float32 (b, num_classes).
         seed: of the initial parameters, 0 to 2**64 - 1.
-        dropout: probability, before the last layers.
+        dropout: probability, before the last layers; ResNet-18 has none.
 
     Raises ValueError for another name.
     """
     residual = re.fullmatch(r"resnet(\d+)", name)
     depth = int(residual[1]) if residual else 0
-    if name not in ("mlp", "cnn") and (depth < 8 or depth % 6 != 2):
-        raise ValueError(f"build: name must be 'mlp', 'cnn' or 'resnet<6 m + 2>' like {NAMES[2:]}, got {name!r}")
+    paper = re.fullmatch(r"resnet18(?:-([1-9]\d*))?", name)
+    if name not in ("mlp", "cnn") and not paper and (depth < 8 or depth % 6 != 2):
+        raise ValueError(
+            f"build: name must be 'mlp', 'cnn', 'resnet<6 m + 2>' like {NAMES[2:5]}, 'resnet18' or "
+            f"'resnet18-<width>', got {name!r}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if name == "mlp":
             return _mlp(shape, num_classes, dropout)
         if name == "cnn":
             return _cnn(shape, num_classes, dropout)
+        if paper:
+            return ResNet18(shape[0], num_classes, int(paper[1] or 64))
         return ResNet(shape[0], num_classes, (depth - 2) // 6, dropout)
 
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-History = Sequence[tuple[int, int, float, float]]  # (epoch, step, seconds, test accuracy)
+History = Sequence[tuple[float, int, float, float]]  # (epoch, step, seconds, test accuracy)
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 _COLOURS = {
     "uncoded": "#D55E00",
     "bernoulli-2": "#56B4E9",
+    "bernoulli-2.5": "#56B4E9",
     "bernoulli-3": "#0072B2",
     "deterministic": "#009E73",
+    "deterministic-1": "#009E73",
     "repetition": "#CC79A7",
 }
 _OTHERS = ("#E69F00", "#8B4513", "#6A3D9A", "#808000")
 _NO_ATTACK = "#222222"
+
+
+def colour_of(scheme: str, others: Iterator[int]) -> str:
+    """The scheme's colour, the same in every picture; schemes that have none take the next of ``others``."""
+    if scheme == "no-attack":
+        return _NO_ATTACK
+    return _COLOURS.get(scheme) or _OTHERS[next(others) % len(_OTHERS)]
 
 
 def accuracy(
@@ -47,12 +57,12 @@ def accuracy(
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2, sharey=True)
     named_by_others = {row["reference"] for row in summary if row["identical_to_reference"]}
-    others = iter(_OTHERS * len(summary))
+    others = itertools.count()
     ends: list[tuple[float, str, str]] = []
     for row in summary:
         name, history = row["scheme"], histories[row["scheme"]]
         honest = row["attack"] is None
-        colour = _NO_ATTACK if honest else _COLOURS.get(name) or next(others)
+        colour = colour_of("no-attack" if honest else name, others)
         line: dict[str, Any] = {
             "color": colour,
             "linewidth": 1.1 if honest else 2.2,
@@ -82,7 +92,7 @@ def accuracy(
     left.set_ylabel("test accuracy, %")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     last = max(history[-1][0] for history in histories.values())
-    for height, (value, text, colour) in zip(_spread([end[0] for end in ends], gap=5.5), ends, strict=True):
+    for height, (value, text, colour) in zip(spread([end[0] for end in ends], gap=5.5), ends, strict=True):
         left.annotate(
             f"{text}  {value:.0f}",
             (last, value),
@@ -110,7 +120,7 @@ def _label(row: Mapping[str, Any]) -> str:
     return f"{row['scheme']} = no-attack{partitions}"
 
 
-def _spread(values: Sequence[float], gap: float) -> list[float]:
+def spread(values: Sequence[float], gap: float) -> list[float]:
     """Heights for labels, in the order of the values, at least ``gap`` apart, within 2..98."""
     order = sorted(range(len(values)), key=lambda i: values[i])
     heights = [0.0] * len(values)

@@ -62,7 +62,7 @@ def write(
     folder: Path,
     settings: Mapping[str, Any],
     summary: Sequence[Mapping[str, Any]],
-    histories: Mapping[str, Sequence[tuple[int, int, float, float]]],
+    histories: Mapping[str, Sequence[tuple[float, int, float, float]]],
 ) -> None:
     """Writes summary.json, settings.json and history.csv into ``folder``, replacing what is there."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,18 +6,45 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 
-from electioncode.data import Batches, augmentation_rng, partition_rng
+from electioncode.data import Batches
 from electioncode.election import Election
-from electioncode.experiments import models
-from electioncode.experiments.datasets import Dataset
+from electioncode.experiments import partitions
+from electioncode.experiments.host import HostCopy, needs_copy
 from electioncode.experiments.schemes import Scheme
+from electioncode.experiments.server_momentum import ServerMomentum
 from electioncode.optim import Signum
 from electioncode.transport import Transport
+
+MOMENTUM_AT = ("worker", "server")
+
+
+class Task(Protocol):
+    """What is trained and tested; the same at every process.
+
+    Attributes:
+        metric: what `evaluate` returns, for tables: larger is better.
+    """
+
+    metric: str
+
+    def __len__(self) -> int:
+        """Training samples."""
+        ...
+
+    def build_model(self, settings: Any) -> nn.Module: ...
+
+    def backward(self, model: nn.Module, indices: NDArray[np.int64], seed: int, step: int, partition: int) -> None:
+        """Leaves the gradient of the mean loss of these samples in ``.grad``: the same bits wherever it is computed."""
+        ...
+
+    def evaluate(self, model: nn.Module) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -26,14 +53,19 @@ class Settings:
 
     Attributes:
         model: for :func:`electioncode.experiments.models.build`.
-        epochs: passes over the training images.
-        batch_size: images a step, over all partitions.
+        epochs: passes over the training samples.
+        batch_size: samples a step, over all partitions.
         lr, momentum, weight_decay: of :class:`electioncode.Signum`.
         milestones: the learning rate is a tenth from each of these epochs on (counted from 0).
         tie, zero: policies of :class:`electioncode.Election`.
         seed: of everything random: parameters, batches, augmentation, dropout, ties.
         dropout: probability.
         max_steps: stops an epoch after this many steps; None: no limit.
+        partitions: "drawn" anew every epoch, or "fixed", see `partitions`.
+        momentum_at: "worker", as in the paper, or "server", see `ServerMomentum`.
+        evaluations: tests an epoch, at its end and evenly before.
+        device: of the model, as torch names it.
+        host_copy: votes and updates on the CPU, whatever the device; None: where the package cannot do otherwise.
     """
 
     model: str
@@ -48,6 +80,14 @@ class Settings:
     seed: int = 0
     dropout: float = 0.1
     max_steps: int | None = None
+    partitions: str = "drawn"
+    momentum_at: str = "worker"
+    evaluations: int = 1
+    device: str = "cpu"
+    host_copy: bool | None = None
+
+
+PHASES = ("gradient", "cast", "vote", "evaluation")
 
 
 @dataclass
@@ -55,37 +95,42 @@ class Result:
     """What one process saw of a training run.
 
     Attributes:
-        history: (epoch, steps so far, seconds so far, test accuracy), from 0 epochs on; empty where not
-            evaluated.
+        history: (epochs, steps, seconds so far, the task's metric), from 0 epochs on; empty where not evaluated.
         seconds: wall-clock time of the training steps, without the evaluations of this process.
+        phases: where the time went: seconds of "gradient", "cast" (momentum and packing), "vote" (local and global
+            majority, and update) and "evaluation".
+        gradients: gradients of a partition that this process computed.
         steps: optimizer steps.
         bytes_sent: payload bytes that the workers of this process sent.
         parameters_sha256: of the parameters at the end, see `digest`.
     """
 
-    history: list[tuple[int, int, float, float]] = field(default_factory=list)
+    history: list[tuple[float, int, float, float]] = field(default_factory=list)
     seconds: float = 0.0
+    phases: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+    gradients: int = 0
     steps: int = 0
     bytes_sent: int = 0
     parameters_sha256: str = ""
 
 
-def steps_per_epoch(data: Dataset, settings: Settings) -> int:
+def steps_per_epoch(task: Task, settings: Settings) -> int:
     """Steps of an epoch: whole global batches only, at most ``settings.max_steps``."""
-    steps = Batches(len(data.train), settings.batch_size, 1).steps_per_epoch
+    steps = Batches(len(task), settings.batch_size, 1).steps_per_epoch
     return steps if settings.max_steps is None else min(steps, settings.max_steps)
 
 
-def check(scheme: Scheme, data: Dataset, settings: Settings) -> None:
+def check(scheme: Scheme, task: Task, settings: Settings) -> None:
     """Raises the ValueError of what could not be trained, before anything is."""
-    Batches(len(data.train), settings.batch_size, scheme.code.num_partitions, seed=settings.seed)
-    model = models.build(settings.model, data.train.shape, data.num_classes)
-    Signum(model.parameters(), settings.lr, settings.momentum, settings.weight_decay)
+    _batches(scheme, task, settings)
+    if settings.momentum_at not in MOMENTUM_AT:
+        raise ValueError(f"Settings: momentum_at must be one of {MOMENTUM_AT}, got {settings.momentum_at!r}")
+    Signum(task.build_model(settings).parameters(), settings.lr, settings.momentum, settings.weight_decay)
 
 
 def train(
     scheme: Scheme,
-    data: Dataset,
+    task: Task,
     settings: Settings,
     transport: Transport,
     *,
@@ -96,92 +141,104 @@ def train(
 
     Args:
         scheme: the code and its attackers.
-        data: the same at every process.
+        task: the same at every process.
         settings: the same at every process.
         transport: of this scheme alone; every process of it calls `train`. A process without workers (the
-            server) loads no training image and computes no gradient.
-        evaluate: measures the test accuracy before the first and after every epoch, in this process.
+            server) loads no training sample and computes no gradient.
+        evaluate: tests before the first and after every epoch, in this process.
         on_step: called after every step and every evaluation.
 
     Where several workers live in this process, the gradient of a partition is computed once for all of them;
     over MPI every worker computes its own. Both end with the same parameters, bit for bit, if torch uses the
     same number of threads and the machines are alike.
     """
-    model = models.build(
-        settings.model, data.train.shape, data.num_classes, seed=settings.seed, dropout=settings.dropout
-    )
-    election = Election(
-        scheme.code,
-        transport,
-        tie=settings.tie,
-        zero=settings.zero,
-        seed=settings.seed,
-        byzantine=scheme.byzantine(settings.seed),
-    )
-    optimizer = Signum(
-        model.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        election=election,
-    )
-    batches = Batches(len(data.train), settings.batch_size, scheme.code.num_partitions, seed=settings.seed)
-    epoch_steps = steps_per_epoch(data, settings)
+    model = task.build_model(settings).to(settings.device)
+    election = scheme.election(transport, seed=settings.seed, tie=settings.tie, zero=settings.zero)
+    copied = needs_copy(settings.device) if settings.host_copy is None else settings.host_copy
+    host = HostCopy(model.parameters()) if copied else None
+    optimizer = _optimizer(host.parameters if host else model.parameters(), settings, election)
+    batches = _batches(scheme, task, settings)
+    epoch_steps = steps_per_epoch(task, settings)
+    tests = {round(epoch_steps * i / settings.evaluations) for i in range(1, settings.evaluations + 1)}
     result = Result()
+    clock = _Clock(result.phases, settings.device)
 
-    def record(epoch: int) -> None:
+    def record(epoch: float) -> None:
         if evaluate:
-            result.history.append((epoch, result.steps, result.seconds, accuracy(model, data)))
+            clock.start()
+            result.history.append((epoch, result.steps, result.seconds, task.evaluate(model)))
+            clock.add("evaluation")
         on_step(result)
 
     record(0)
     for epoch in range(settings.epochs):
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * 0.1 ** sum(epoch >= first for first in settings.milestones)
-        for within in range(epoch_steps):
-            began = time.perf_counter()
-            step = epoch * batches.steps_per_epoch + within
+        for within in range(1, epoch_steps + 1):
+            clock.start()
+            step = epoch * batches.steps_per_epoch + within - 1
             for partition in election.partitions:
-                backward(model, data, batches, step, partition)
+                task.backward(model, batches.indices(step, partition), batches.seed, step, partition)
+                result.seconds += clock.add("gradient")
+                if host:
+                    host.fetch_gradients()
                 optimizer.cast(partition)
+                result.seconds += clock.add("cast")
             optimizer.step()
-            result.seconds += time.perf_counter() - began
+            if host:
+                host.put_values()
+            result.seconds += clock.add("vote")
             result.steps += 1
-            if within + 1 < epoch_steps:
+            result.gradients += len(election.partitions)
+            if within in tests:
+                record(epoch + 1 if within == epoch_steps else epoch + within / epoch_steps)
+            else:
                 on_step(result)
-        record(epoch + 1)
     if transport.workers:
         result.bytes_sent = transport.bytes_sent
     result.parameters_sha256 = digest(model)
     return result
 
 
-def backward(model: nn.Module, data: Dataset, batches: Batches, step: int, partition: int) -> None:
-    """Leaves the gradient of a partition at a step in ``.grad``: the same bits wherever it is computed."""
-    seed = batches.seed
-    images, labels = data.train_batch(batches.indices(step, partition), augmentation_rng(seed, step, partition))
-    model.train()
-    model.zero_grad()
-    with partition_rng(seed, step, partition):
-        loss = functional.cross_entropy(model(images), labels)
-    loss.backward()
+def _batches(scheme: Scheme, task: Task, settings: Settings) -> Batches:
+    k = scheme.code.num_partitions
+    return partitions.make(settings.partitions, len(task), settings.batch_size, k, settings.seed)
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, data: Dataset, batch_size: int = 500) -> float:
-    """The share of test images that the model gets right, 0 to 1."""
-    model.eval()
-    right = 0
-    for start in range(0, len(data.test), batch_size):
-        images, labels = data.test_batch(start, start + batch_size)
-        right += int((model(images).argmax(dim=1) == labels).sum())
-    return right / len(data.test)
+def _optimizer(parameters: Any, settings: Settings, election: Election) -> Signum:
+    make = Signum if settings.momentum_at == "worker" else ServerMomentum
+    return make(
+        parameters,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        election=election,
+    )
+
+
+class _Clock:
+    """Adds the time since the last call to a phase; waits for the device first, so that it counts where it is spent."""
+
+    def __init__(self, phases: dict[str, float], device: str) -> None:
+        self._phases = phases
+        self._wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
+        self._last = 0.0
+
+    def start(self) -> None:
+        self._last = time.perf_counter()
+
+    def add(self, phase: str) -> float:
+        self._wait()
+        now = time.perf_counter()
+        spent, self._last = now - self._last, now
+        self._phases[phase] += spent
+        return spent
 
 
 def digest(model: nn.Module) -> str:
     """SHA-256 of all parameters, in order, as little-endian bytes: equal exactly where every bit is."""
     sha = hashlib.sha256()
     for parameter in model.parameters():
-        array = parameter.detach().contiguous().numpy()
+        array = parameter.detach().cpu().contiguous().numpy()
         sha.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
     return sha.hexdigest()

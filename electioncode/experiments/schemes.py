@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from electioncode import attacks, codes
+from electioncode.election import Election
+from electioncode.experiments.collusion import ColludingElection
+from electioncode.planning import plan
+from electioncode.transport import Transport
 
 NAMES = ("no-attack", "uncoded", "bernoulli-2", "bernoulli-3", "deterministic", "repetition")
+MORE = ("bernoulli-<redundancy>", "deterministic-<b>", "cyclic-<load>", "planned", "planned-<scheme>")
 UNATTACKED = "-no-attack"  # <scheme>-no-attack: the same code, nobody lies
+OMNISCIENT = "omniscient"  # the attack of colluders that see every message; in one process only
+ATTACKS = (*attacks.NAMES, OMNISCIENT)
 
 
 @dataclass(frozen=True)
@@ -35,9 +44,15 @@ class Scheme:
 
     def byzantine(self, seed: int) -> dict[int, attacks.Attack]:
         """What :class:`electioncode.Election` takes: worker -> attack."""
-        if self.attack is None:
+        if self.attack in (None, OMNISCIENT):
             return {}
         return {worker: attacks.by_name(self.attack, seed) for worker in self.attackers}
+
+    def election(self, transport: Transport, *, seed: int, **policies: str) -> Election:
+        """The election of this scheme, its attackers included; ``policies`` are tie and zero."""
+        if self.attack == OMNISCIENT:
+            return ColludingElection(self.code, transport, colluders=self.attackers, seed=seed, **policies)
+        return Election(self.code, transport, seed=seed, byzantine=self.byzantine(seed), **policies)
 
 
 def draw_attackers(num_workers: int, num_byzantine: int, seed: int) -> tuple[int, ...]:
@@ -70,22 +85,28 @@ def build(
     *,
     seed: int = 0,
     file: codes.AllocationCode | None = None,
+    allow_empty: bool = False,
 ) -> list[Scheme]:
     """The schemes called ``names``, in that order.
 
     Args:
-        names: of `NAMES`; also "bernoulli-<E[r]>", "code" for the code of ``file``, "<scheme>-no-attack", and
-            "all" for `all_names` together with the references that they need.
+        names: of `NAMES`; also "bernoulli-<E[r]>", "cyclic-<load>", "deterministic-<b>" for another b than there
+            are attackers, "planned" for what `electioncode.plan` finds, "planned-<scheme>" for the planned code
+            that tolerates most among those whose busiest worker computes no more than that scheme's, "code" for
+            the code of ``file``, "<scheme>-no-attack", and "all" for `all_names` together with the references
+            that they need.
         num_workers, num_byzantine: n and b. Every attacked scheme has the same b attackers.
-        attack: for :func:`electioncode.attacks.by_name`.
+        attack: for :func:`electioncode.attacks.by_name`, or "omniscient" for colluders that know everything.
         seed: of the attackers and of the Bernoulli codes.
         file: the code called "code".
+        allow_empty: Bernoulli codes may leave workers without partitions.
 
     Raises ValueError for an unknown name, and where a code does not exist for n and b.
     """
     if not 0 <= num_byzantine <= num_workers:
         raise ValueError(f"schemes: num_byzantine must be from 0 to {num_workers} workers, got {num_byzantine}")
-    attacks.by_name(attack, seed)  # raises for an unknown one
+    if attack != OMNISCIENT:
+        attacks.by_name(attack, seed)  # raises for an unknown one
     attackers = draw_attackers(num_workers, num_byzantine, seed)
     wanted: list[str] = []
     for name in names:
@@ -93,7 +114,7 @@ def build(
     schemes: list[Scheme] = []
     for name in dict.fromkeys(wanted):
         base = name.removesuffix(UNATTACKED)
-        code = _code(base, num_workers, num_byzantine, seed, file)
+        code = _code(base, num_workers, num_byzantine, seed, file, allow_empty)
         if base != name or name == "no-attack":
             schemes.append(Scheme(name, code, (), None, None))
             continue
@@ -108,20 +129,38 @@ def build(
     return schemes
 
 
-def _code(name: str, n: int, b: int, seed: int, file: codes.AllocationCode | None) -> codes.AllocationCode:
+def _code(
+    name: str, n: int, b: int, seed: int, file: codes.AllocationCode | None, allow_empty: bool
+) -> codes.AllocationCode:
+    kind, _, number = name.partition("-")
     if name in ("no-attack", "uncoded"):
         return codes.uncoded(n)
-    if match := re.fullmatch(r"bernoulli-(\d+(?:\.\d+)?)", name):
-        return codes.bernoulli(n, redundancy=float(match[1]), seed=seed)
+    if kind == "bernoulli" and re.fullmatch(r"\d+(\.\d+)?", number):
+        return codes.bernoulli(n, redundancy=float(number), seed=seed, allow_empty=allow_empty)
     if name == "deterministic":
         return codes.deterministic(n, b)
+    if kind == "deterministic" and number.isdecimal():
+        return codes.deterministic(n, int(number))
+    if kind == "cyclic" and number.isdecimal():
+        return codes.cyclic(n, int(number))
     if name == "repetition":
         return codes.repetition(n, repetition_partitions(n, b))
+    if name == "planned":
+        return plan(n, b)
+    if kind == "planned":
+        other = _code(number, n, b, seed, file, allow_empty)
+        return planned_within(n, b, Fraction(other.max_load, other.num_partitions))
     if name == "code" and file is not None:
         if file.num_workers != n:
             raise ValueError(f"schemes: the code must be for {n} workers, got one for {file.num_workers}: {file!r}")
         return file
-    raise ValueError(
-        f"schemes: scheme must be one of {', '.join(map(repr, NAMES))}, 'bernoulli-<redundancy>', "
-        f"'<scheme>{UNATTACKED}', 'code' (with a code from a file) or 'all', got {name!r}"
-    )
+    known = ", ".join(map(repr, (*NAMES, *MORE, f"<scheme>{UNATTACKED}")))
+    raise ValueError(f"schemes: scheme must be one of {known}, 'code' (with a code from a file) or 'all', got {name!r}")
+
+
+def planned_within(num_workers: int, num_byzantine: int, share: Fraction) -> codes.AllocationCode:
+    """The planned code that tolerates most, up to b, among those whose busiest worker computes at most this share."""
+    for b in range(num_byzantine, -1, -1):
+        with contextlib.suppress(ValueError):
+            return plan(num_workers, b, max_load=share, time_limit=2.0)
+    raise ValueError(f"planned_within: no code of {num_workers} workers has a largest load of at most {share}")

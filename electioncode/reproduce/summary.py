@@ -1,0 +1,207 @@
+"""What the runs of a figure say: one row a curve over its seeds, the modelled time, and the paper's claim."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from electioncode.reproduce.figures import Curve, Figure
+
+LEGEND = """\
+r: partitions a worker computes on average; largest load: share of the batch that the busiest worker computes;
+lowest and highest over the seeds. Modelled time of a step: the busiest worker's partitions at the time measured for
+one, the votes as measured in one process, and all messages through a server's link of {bandwidth:g} Gbit/s."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A curve over its seeds.
+
+    Attributes:
+        curve: which.
+        runs: its records, by seed.
+        step_seconds: modelled time of a step, the mean over the runs.
+        ends: the metric at the end of each run, 0 to 1.
+        gain: points of 100 over the uncoded curve of its panel under the same attack, means; None where there is none.
+        below: points below the panel's curve without attack; None where there is none.
+        reached: mean of (epochs, modelled seconds) until the metric is at the target for the first time; None where
+            not every run gets there.
+    """
+
+    curve: Curve
+    runs: Sequence[Mapping[str, Any]]
+    step_seconds: float
+    gain: float | None
+    below: float | None
+    reached: tuple[float, float] | None
+
+    @property
+    def ends(self) -> list[float]:
+        return [run["history"][-1][3] for run in self.runs]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.ends)
+
+    @property
+    def is_coded(self) -> bool:
+        return self.curve.scheme not in ("no-attack", "uncoded")
+
+
+def partition_seconds(runs: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """k -> seconds for gradient, momentum and packing of one of k partitions: the median over all runs with that k.
+
+    What else a machine does disturbs single runs, and the time does not depend on the code.
+    """
+    times: dict[int, list[float]] = {}
+    for run in runs:
+        spent = run["phases"]["gradient"] + run["phases"]["cast"]
+        if run["gradients"]:
+            times.setdefault(run["num_partitions"], []).append(spent / run["gradients"])
+    return {k: statistics.median(spent) for k, spent in times.items()}
+
+
+def step_seconds(run: Mapping[str, Any], partition: float, bandwidth: float) -> float:
+    """Modelled time of a step: slowest worker, vote, and 2 n messages through one link of so many Gbit/s."""
+    vote = run["phases"]["vote"] / max(1, run["steps"])
+    return run["max_load"] * partition + vote + 8 * run["bytes_per_step"] / (bandwidth * 1e9)
+
+
+def rows(figure: Figure, runs: Sequence[Mapping[str, Any]], bandwidth: float, target: float | None) -> list[Row]:
+    """One row for every curve that has runs, in the figure's order."""
+    by_curve = {c.name: sorted((r for r in runs if r["curve"] == c.name), key=_seed) for c in figure.curves}
+    means = {name: statistics.fmean(r["history"][-1][3] for r in mine) for name, mine in by_curve.items() if mine}
+    seconds = partition_seconds(runs)
+    made = []
+    for curve in figure.curves:
+        mine = by_curve[curve.name]
+        if not mine:
+            continue
+        steps = [step_seconds(run, seconds.get(run["num_partitions"], 0.0), bandwidth) for run in mine]
+        level = target_of(figure, curve, means) if target is None else target
+        others = {c.scheme: means[c.name] for c in figure.curves if c.panel == curve.panel and c.name in means}
+        ideal, plain = others.get("no-attack"), others.get("uncoded")
+        coded = curve.scheme not in ("no-attack", "uncoded")
+        made.append(
+            Row(
+                curve,
+                mine,
+                statistics.fmean(steps),
+                100 * (means[curve.name] - plain) if coded and plain is not None else None,
+                100 * (ideal - means[curve.name]) if ideal is not None and curve.scheme != "no-attack" else None,
+                _reached(mine, steps, level),
+            )
+        )
+    return made
+
+
+def _seed(run: Mapping[str, Any]) -> int:
+    return run["seed"]
+
+
+def target_of(figure: Figure, curve: Curve, means: Mapping[str, float]) -> float | None:
+    """The paper's reference level, or else where the uncoded curve of the panel ends."""
+    if figure.claim.target is not None:
+        return figure.claim.target
+    uncoded = [c.name for c in figure.curves if c.panel == curve.panel and c.scheme == "uncoded" and c.name in means]
+    return means[uncoded[0]] if uncoded else None
+
+
+def _reached(
+    runs: Sequence[Mapping[str, Any]], steps: Sequence[float], level: float | None
+) -> tuple[float, float] | None:
+    if level is None:
+        return None
+    found = []
+    for run, one in zip(runs, steps, strict=True):
+        for epoch, step, _, value in run["history"]:
+            if value >= level:
+                found.append((epoch, step * one))
+                break
+    if len(found) < len(runs):
+        return None
+    return statistics.fmean(f[0] for f in found), statistics.fmean(f[1] for f in found)
+
+
+def table(figure: Figure, made: Sequence[Row], metric: str, bandwidth: float, target: float | None) -> str:
+    """The rows as aligned text, panel by panel, with a legend."""
+    level = figure.claim.target if target is None else target
+    goal = "the uncoded end" if level is None else f"{100 * level:g} %"
+    header = (
+        "curve", "seeds", "r", "largest load", f"{metric}, %", "lowest", "highest", "over uncoded",
+        "below no attack", "ms/step", f"epochs to {goal}", "modelled s", "measured s",
+    )  # fmt: skip
+    lines: list[tuple[str, ...] | str] = []
+    panel = None
+    for row in made:
+        if row.curve.panel != panel:
+            panel = row.curve.panel
+            if panel:
+                lines.append(panel)
+        loads = [run["max_load"] / run["num_partitions"] for run in row.runs]
+        lines.append(
+            (
+                row.curve.name,
+                str(len(row.runs)),
+                _span([run["redundancy"] for run in row.runs], 2),
+                _span(loads, 2),
+                f"{100 * row.mean:.2f}",
+                f"{100 * min(row.ends):.2f}",
+                f"{100 * max(row.ends):.2f}",
+                "" if row.gain is None else f"{row.gain:+.2f}",
+                "" if row.below is None else f"{row.below:.2f}",
+                f"{1e3 * row.step_seconds:.2f}",
+                f"{row.reached[0]:.2f}" if row.reached else "-",
+                f"{row.reached[1]:.2f}" if row.reached else "-",
+                f"{statistics.fmean(run['seconds'] for run in row.runs):.1f}",
+            )
+        )
+    cells = [header, *(line for line in lines if not isinstance(line, str))]
+    widths = [max(len(row[c]) for row in cells) for c in range(len(header))]
+
+    def aligned(row: Sequence[str]) -> str:
+        first, *others = (x.rjust(w) if c else x.ljust(w) for c, (x, w) in enumerate(zip(row, widths, strict=True)))
+        return "  ".join([first, *others]).rstrip()
+
+    body = [line if isinstance(line, str) else aligned(line) for line in lines]
+    rule = aligned(["-" * w for w in widths])
+    return "\n".join([aligned(header), rule, *body, "", LEGEND.format(bandwidth=bandwidth)])
+
+
+def _span(values: Sequence[float], digits: int) -> str:
+    low, high = (f"{v:.{digits}f}".rstrip("0").rstrip(".") for v in (min(values), max(values)))
+    return low if low == high else f"{low}-{high}"
+
+
+def verdict(figure: Figure, made: Sequence[Row]) -> list[str]:
+    """The paper's claim and what was measured beside it, a sentence a line."""
+    said = [f"paper: {figure.claim.text}"]
+    panels = list(dict.fromkeys(row.curve.panel for row in made))
+    for panel in panels:
+        gains = [(row.gain, row.curve.name) for row in made if row.curve.panel == panel and row.gain is not None]
+        if not gains:
+            continue
+        where = f" ({panel})" if panel else ""
+        text = ", ".join(f"{name} {gain:+.1f}" for gain, name in gains)
+        said.append(f"here{where}: points over uncoded: {text}")
+    first = panels[0] if panels else ""
+    for label, values in figure.claim.log.items():
+        scheme = "uncoded" if "uncoded" in label else "bernoulli-2"
+        for row in made:
+            if row.curve.panel == first and row.curve.scheme == scheme:
+                ends = ", ".join(f"{end:.4f}" for end in row.ends)
+                said.append(f"{label} ends at {values[-1]:.4f}; here {row.curve.name} at {ends}")
+    return said
+
+
+def time_shares(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Where the time of all runs went."""
+    total: dict[str, float] = {}
+    for run in runs:
+        for phase, seconds in run["phases"].items():
+            total[phase] = total.get(phase, 0.0) + seconds
+    whole = sum(total.values()) or 1.0
+    parts = ", ".join(f"{phase} {100 * seconds / whole:.0f} %" for phase, seconds in total.items())
+    return f"{whole:.0f} s of processor time in all runs: {parts}"
