@@ -96,7 +96,7 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, module, message):
         (["--workers", "4", "--byzantine", "2"], "num_byzantine must be at most 1 of 4 workers, got 2"),
         (["--batch-size", "5"], "num_partitions must be from 1 to batch_size = 5, got 9"),
         (["--batch-size", "2000"], "batch_size must be from 1 to num_samples = 1437, got 2000"),
-        (["--model", "vgg"], "name must be 'mlp', 'cnn' or 'resnet<6 m + 2>'"),
+        (["--model", "vgg"], "name must be 'mlp', 'cnn', 'resnet<6 m + 2>'"),
         (["--data", "no/such/folder"], "must hold train/<class>/*"),
         (["--code", "no-such.json"], "no-such.json"),
         (["--lr", "-1"], "lr must be at least 0, got -1.0"),
