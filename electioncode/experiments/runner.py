@@ -97,8 +97,9 @@ class Result:
     Attributes:
         history: (epochs, steps, seconds so far, the task's metric), from 0 epochs on; empty where not evaluated.
         seconds: wall-clock time of the training steps, without the evaluations of this process.
-        phases: where the time went: seconds of "gradient", "cast" (momentum and packing), "vote" (local and global
-            majority, and update) and "evaluation".
+        processor_seconds: the same in time that this process had a processor: what else the machine does adds nothing.
+        phases: where the time went, by the wall clock: seconds of "gradient", "cast" (momentum and packing), "vote"
+            (local and global majority, and update) and "evaluation".
         gradients: gradients of a partition that this process computed.
         steps: optimizer steps.
         bytes_sent: payload bytes that the workers of this process sent.
@@ -107,6 +108,7 @@ class Result:
 
     history: list[tuple[float, int, float, float]] = field(default_factory=list)
     seconds: float = 0.0
+    processor_seconds: float = 0.0
     phases: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
     gradients: int = 0
     steps: int = 0
@@ -161,7 +163,7 @@ def train(
     epoch_steps = steps_per_epoch(task, settings)
     tests = {round(epoch_steps * i / settings.evaluations) for i in range(1, settings.evaluations + 1)}
     result = Result()
-    clock = _Clock(result.phases, settings.device)
+    clock = _Clock(result, settings.device)
 
     def record(epoch: float) -> None:
         if evaluate:
@@ -179,15 +181,15 @@ def train(
             step = epoch * batches.steps_per_epoch + within - 1
             for partition in election.partitions:
                 task.backward(model, batches.indices(step, partition), batches.seed, step, partition)
-                result.seconds += clock.add("gradient")
+                clock.add("gradient")
                 if host:
                     host.fetch_gradients()
                 optimizer.cast(partition)
-                result.seconds += clock.add("cast")
+                clock.add("cast")
             optimizer.step()
             if host:
                 host.put_values()
-            result.seconds += clock.add("vote")
+            clock.add("vote")
             result.steps += 1
             result.gradients += len(election.partitions)
             if within in tests:
@@ -219,20 +221,22 @@ def _optimizer(parameters: Any, settings: Settings, election: Election) -> Signu
 class _Clock:
     """Adds the time since the last call to a phase; waits for the device first, so that it counts where it is spent."""
 
-    def __init__(self, phases: dict[str, float], device: str) -> None:
-        self._phases = phases
+    def __init__(self, result: Result, device: str) -> None:
+        self._result = result
         self._wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
-        self._last = 0.0
+        self._last = self._last_processor = 0.0
 
     def start(self) -> None:
-        self._last = time.perf_counter()
+        self._last, self._last_processor = time.perf_counter(), time.process_time()
 
-    def add(self, phase: str) -> float:
+    def add(self, phase: str) -> None:
         self._wait()
-        now = time.perf_counter()
-        spent, self._last = now - self._last, now
-        self._phases[phase] += spent
-        return spent
+        before, before_processor = self._last, self._last_processor
+        self.start()
+        self._result.phases[phase] += self._last - before
+        if phase != "evaluation":
+            self._result.seconds += self._last - before
+            self._result.processor_seconds += self._last_processor - before_processor
 
 
 def digest(model: nn.Module) -> str:

@@ -125,6 +125,8 @@ def _labels(ax: Any, ends: Sequence[tuple[float, float, str, str]], low: float, 
 def _limits(made: Sequence[Row], figure: Figure) -> tuple[float, float]:
     values = [100 * point[3] for row in made for run in row.runs for point in run["history"][1:] or run["history"]]
     values += [100 * v for log in figure.claim.log.values() for v in log]
+    if figure.claim.gain:
+        values += [100 * row.mean + figure.claim.gain[1] for row in made if row.curve.scheme == "uncoded"]
     low, high = min(values), max(values)
     margin = max(1.0, 0.06 * (high - low))
     return max(0.0, low - margin), min(100.0, high + margin)

@@ -41,7 +41,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers of a task at a scale; None: everything there is."""
+    """Numbers of a task at a scale; None: everything there is, or as the figure says."""
 
     model: str
     epochs: int
@@ -51,13 +51,14 @@ class Scale:
     train_samples: int | None = None
     test_samples: int | None = None
     halved: bool = False
+    largest_partition: int | None = None
 
 
 _SCALES = {
     ("amazon", "full"): Scale("logistic", 8, 1e-3, 0.0, 3),
     ("amazon", "small"): Scale("logistic", 2, 1e-3, 0.0, 3),
     ("cifar10", "full"): Scale("resnet18", 100, 1e-4, 1e-4, 1),
-    ("cifar10", "small"): Scale("resnet18-8", 12, 1e-3, 1e-4, 1, 6000, 2000, True),
+    ("cifar10", "small"): Scale("resnet18-8", 8, 2e-3, 1e-4, 1, 6000, 2000, True, 16),
 }
 
 
@@ -71,13 +72,16 @@ def settings(figure: Figure, curve: Curve, seed: int, options: Options) -> Setti
     zero, tie = POLICIES[curve.policy]
     epochs = scale.epochs if options.epochs is None else options.epochs
     whole = _SCALES[figure.task, "full"].epochs
+    batch = figure.batch_size
+    if scale.largest_partition is not None:
+        batch = min(batch, scale.largest_partition * figure.num_workers)
     milestones = figure.milestones
     if figure.task == "cifar10":  # at the same parts of a shorter run
         milestones = tuple(round(m * epochs / whole) for m in milestones)
     return Settings(
         model=options.model or scale.model,
         epochs=epochs,
-        batch_size=figure.batch_size,
+        batch_size=batch,
         lr=options.lr or scale.lr,
         weight_decay=scale.weight_decay,
         milestones=milestones,

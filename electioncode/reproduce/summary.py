@@ -12,7 +12,8 @@ from electioncode.reproduce.figures import Curve, Figure
 LEGEND = """\
 r: partitions a worker computes on average; largest load: share of the batch that the busiest worker computes;
 lowest and highest over the seeds. Modelled time of a step: the busiest worker's partitions at the time measured for
-one, the votes as measured in one process, and all messages through a server's link of {bandwidth:g} Gbit/s."""
+one, the votes as measured in one process, and all messages through a server's link of {bandwidth:g} Gbit/s.
+Run: all of it in one process, each gradient once. Times on a CPU leave out what other programs took."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,26 @@ class Row:
 def partition_seconds(runs: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     """k -> seconds for gradient, momentum and packing of one of k partitions: the median over all runs with that k.
 
-    What else a machine does disturbs single runs, and the time does not depend on the code.
+    The time does not depend on the code, and what else a machine does disturbs single runs.
     """
     times: dict[int, list[float]] = {}
     for run in runs:
-        spent = run["phases"]["gradient"] + run["phases"]["cast"]
+        spent = undisturbed(run) * (run["phases"]["gradient"] + run["phases"]["cast"])
         if run["gradients"]:
             times.setdefault(run["num_partitions"], []).append(spent / run["gradients"])
     return {k: statistics.median(spent) for k, spent in times.items()}
 
 
+def undisturbed(run: Mapping[str, Any]) -> float:
+    """The part of the measured time that the run had a processor, where that can be told: one thread, no GPU."""
+    if run["device"] != "cpu" or run["threads"] != 1 or not run["seconds"]:
+        return 1.0
+    return min(1.0, run["processor_seconds"] / run["seconds"])
+
+
 def step_seconds(run: Mapping[str, Any], partition: float, bandwidth: float) -> float:
     """Modelled time of a step: slowest worker, vote, and 2 n messages through one link of so many Gbit/s."""
-    vote = run["phases"]["vote"] / max(1, run["steps"])
+    vote = undisturbed(run) * run["phases"]["vote"] / max(1, run["steps"])
     return run["max_load"] * partition + vote + 8 * run["bytes_per_step"] / (bandwidth * 1e9)
 
 
@@ -131,7 +139,7 @@ def table(figure: Figure, made: Sequence[Row], metric: str, bandwidth: float, ta
     goal = "the uncoded end" if level is None else f"{100 * level:g} %"
     header = (
         "curve", "seeds", "r", "largest load", f"{metric}, %", "lowest", "highest", "over uncoded",
-        "below no attack", "ms/step", f"epochs to {goal}", "modelled s", "measured s",
+        "below no attack", "ms/step", f"epochs to {goal}", "modelled s", "run, s",
     )  # fmt: skip
     lines: list[tuple[str, ...] | str] = []
     panel = None
@@ -155,7 +163,7 @@ def table(figure: Figure, made: Sequence[Row], metric: str, bandwidth: float, ta
                 f"{1e3 * row.step_seconds:.2f}",
                 f"{row.reached[0]:.2f}" if row.reached else "-",
                 f"{row.reached[1]:.2f}" if row.reached else "-",
-                f"{statistics.fmean(run['seconds'] for run in row.runs):.1f}",
+                f"{statistics.fmean(undisturbed(run) * run['seconds'] for run in row.runs):.1f}",
             )
         )
     cells = [header, *(line for line in lines if not isinstance(line, str))]
@@ -197,11 +205,12 @@ def verdict(figure: Figure, made: Sequence[Row]) -> list[str]:
 
 
 def time_shares(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Where the time of all runs went."""
+    """Where the time of all runs went, by the wall clock."""
     total: dict[str, float] = {}
     for run in runs:
         for phase, seconds in run["phases"].items():
             total[phase] = total.get(phase, 0.0) + seconds
     whole = sum(total.values()) or 1.0
     parts = ", ".join(f"{phase} {100 * seconds / whole:.0f} %" for phase, seconds in total.items())
-    return f"{whole:.0f} s of processor time in all runs: {parts}"
+    had = sum(run["processor_seconds"] for run in runs)
+    return f"all runs one after another: {whole:.0f} s, {had:.0f} s of them on a processor: {parts}"

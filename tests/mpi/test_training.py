@@ -7,6 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from launch import start
 
@@ -71,3 +72,24 @@ def test_a_wrong_number_of_processes_is_explained_once(tmp_path, capfd):
     assert "mpiexec -n 6 " in printed
     assert "Traceback" not in printed
     assert not any(tmp_path.iterdir())
+
+
+def test_a_figure_ends_with_the_same_parameters_over_mpi_and_in_one_process(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (tmp_path / f"{name}.bin").write_bytes(rng.integers(0, 10, (40, 3073), dtype=np.uint8).tobytes())
+    tiny = ["--scale=small", "--model=resnet18-2", "--train-samples=160", "--test-samples=30", "--epochs=2"]
+    tiny += ["--curve=uncoded", "--curve=bernoulli-2.5"]
+    command = ["reproduce", "fig4a", f"--data={tmp_path}", *tiny]
+    assert start("mpich", 6, "training", *command, "--transport=mpi", f"--out={tmp_path}/many", timeout=180) == 0
+    before = torch.get_num_threads()
+    assert main([*command, "--transport=in-process", "--jobs=1", f"--out={tmp_path}/one"]) == 0
+    torch.set_num_threads(before)
+    ec.set_num_threads(None)
+
+    def runs(out):
+        content = json.loads((tmp_path / out / "fig4a-small" / "results.json").read_text())
+        return {run["curve"]: (run["parameters_sha256"], run["history"][-1][3]) for run in content["runs"]}
+
+    assert runs("many") == runs("one")
+    assert len(runs("one")) == 2
