@@ -370,7 +370,8 @@ def test_colluders_need_one_process():
 def record(curve, seed, ends, **more):
     run = {
         "curve": curve, "seed": seed, "num_partitions": 5, "max_load": 2, "redundancy": 1.5, "seconds": 1.0,
-        "device": "cpu", "threads": 1, "processor_seconds": 0.5, "gradients": 50, "steps": 10, "bytes_per_step": 1_000_000,
+        "device": "cpu", "threads": 1, "processor_seconds": 0.5,
+        "gradients": 50, "steps": 10, "bytes_per_step": 1_000_000,
         "phases": {"gradient": 8.0, "cast": 2.0, "vote": 4.0, "evaluation": 6.0},
         "history": [[epoch, 5 * epoch, 1.0, value] for epoch, value in enumerate(ends)],
     }  # fmt: skip
