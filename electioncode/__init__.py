@@ -23,11 +23,13 @@ from electioncode.tolerance import tolerance
 from electioncode.voting import Tally, coded_majority, disagreement, local_majorities, majority
 
 if TYPE_CHECKING:
+    from electioncode.optim import Lion as Lion
     from electioncode.optim import Signum as Signum
 
 __all__ = [
     "AllocationCode",
     "Election",
+    "Lion",
     "PackedSigns",
     "Signum",
     "Tally",
@@ -62,8 +64,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Signum":  # the only name that needs torch
-        from electioncode.optim import Signum
+    if name in ("Lion", "Signum"):  # the only names that need torch
+        from electioncode import optim
 
-        return Signum
+        return getattr(optim, name)
     raise AttributeError(f"module 'electioncode' has no attribute {name!r}")

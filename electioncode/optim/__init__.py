@@ -1,0 +1,13 @@
+"""Optimizers that step by signs, alone or by the vote of an election: Signum and Lion."""
+
+from __future__ import annotations
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    raise ImportError("electioncode's optimizers need PyTorch: pip install 'electioncode[torch]'") from error
+
+from electioncode.optim.lion import Lion
+from electioncode.optim.signum import Signum
+
+__all__ = ["Lion", "Signum"]

@@ -1,0 +1,256 @@
+"""What the optimizers share: casts of signs, the election's winner, and the update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from electioncode.optim import tensors
+from electioncode.signs import PackedSigns
+
+if TYPE_CHECKING:
+    from electioncode.election import Election
+
+_FLAGS: dict[str, Any] = {
+    "maximize": False,
+    "foreach": None,
+    "capturable": False,
+    "differentiable": False,
+    "fused": None,
+}
+_UNSUPPORTED = {
+    "capturable": "lr and the vote are read by the host in every step, so no CUDA graph can hold it",
+    "differentiable": "the derivative of a sign is zero",
+}
+
+
+class SignOptimizer(torch.optim.Optimizer):
+    """Steps by the signs of a direction: its own, or those that an election's workers agree on.
+
+    A subclass names its buffer and says what a vote is taken of (`_rule`). Momentum lives in
+    ``state[p][buffer]``; with an election in ``state[p][buffer + "s"][partition]``: it belongs to the partition, not to
+    the process, so that every holder of a partition has the same, before and after a checkpoint.
+    """
+
+    buffer = "momentum_buffer"
+
+    def __init__(self, params: Any, defaults: dict[str, Any], election: Election | None, **flags: Any) -> None:
+        super().__init__(params, {**defaults, **_FLAGS, **flags})
+        self.election = election
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        """Raises ValueError for options that make no sense."""
+        who = type(self).__name__
+        for name in ("lr", "weight_decay"):
+            value = group[name]
+            if isinstance(value, torch.Tensor) and value.numel() != 1:
+                raise ValueError(f"{who}: {name} must be one number, got a tensor of shape {tuple(value.shape)}")
+            if not value >= 0.0:
+                raise ValueError(f"{who}: {name} must be at least 0, got {value}")
+        for name, reason in _UNSUPPORTED.items():
+            if group[name]:
+                raise ValueError(f"{who}: {name}=True is not supported: {reason}")
+        if group["fused"] is False:
+            raise ValueError(f"{who}: fused=False is not supported: momentum and sign are always one pass")
+        if group["fused"] and group["foreach"] is False:
+            raise ValueError(f"{who}: fused=True and foreach=False exclude each other")
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds a group, at any time; with an election, at all processes at the same time."""
+        if isinstance(param_group, dict):
+            self._check_group({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__.setdefault("election", None)
+        for group in self.param_groups:
+            for name, value in _FLAGS.items():
+                group.setdefault(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "election": None}  # it holds a communicator
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """With an election GradScaler must not skip the steps of some processes: it leaves them to `step`."""
+        return self.election is not None
+
+    @property
+    def num_coordinates(self) -> int:
+        """Coordinates of a vote: every parameter starts at a word boundary, so this is 64 times the words."""
+        return 64 * tensors.num_words(list(self._params()))
+
+    @torch.no_grad()
+    def cast(self, partition: int) -> None:
+        """Votes for one partition with the gradients that its backward pass has just left in ``.grad``.
+
+        Raises RuntimeError without an election, and ValueError for a partition that this process does not hold.
+        """
+        if self.election is None:
+            who = type(self).__name__
+            raise RuntimeError(f"{who}.cast: there is no election; give {who}(..., election=...)")
+        if torch.compiler.is_dynamo_compiling():  # no graph holds an election: break it here
+            torch.compiler.disable(self._cast)(self.election, partition)
+        else:
+            self._cast(self.election, partition)
+
+    def _cast(self, election: Election, partition: int) -> None:
+        election.check_cast(partition)
+        votes = self._signs(election.zero, election.nan, (election.seed, election.step, partition), partition)
+        election.cast(partition, votes)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update; with an election, of the winner of everything that was cast.
+
+        Args:
+            closure: evaluates the model and returns the loss; called first, with gradients enabled.
+
+        What the election raises (QuorumError, say) comes through, and the parameters are then as they were.
+        """
+        self._refuse_grad_scaler()
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if not torch.compiler.is_dynamo_compiling():
+            self._step()
+        elif self.election is None:
+            self._traced_step()
+        else:
+            torch.compiler.disable(self._step)()
+        return loss
+
+    def _step(self) -> None:
+        if self.election is None:
+            winner = self._signs("abstain", "raise", (0, 0, 0), None)
+        else:
+            winner = self.election.resolve(self.num_coordinates)
+        self._update(winner)
+
+    @torch.no_grad()
+    def init_state(self) -> None:
+        """Makes the buffers that the first step would make, zeros, where they are missing.
+
+        For checkpoints that are read into the tensors of a state_dict, as torch.distributed.checkpoint does.
+        """
+        partitions = [None] if self.election is None else self.election.partitions
+        for group in self.param_groups:
+            if self._needs_buffer(group):
+                for p in group["params"]:
+                    for partition in partitions if p.requires_grad else ():
+                        self._buffer(p, partition)
+
+    def _needs_buffer(self, group: dict[str, Any]) -> bool:
+        return True
+
+    def _rule(self, group: dict[str, Any]) -> tensors.Rule:
+        """What the signs of a group are taken of."""
+        raise NotImplementedError
+
+    def _params(self) -> Iterator[torch.Tensor]:
+        for group in self.param_groups:
+            yield from (p for p in group["params"] if p.requires_grad)
+
+    def _runs(self, group: dict[str, Any]) -> Iterator[list[torch.Tensor]]:
+        return tensors.runs(group["params"], 1 if group["foreach"] is False else None)
+
+    def _signs(self, zero: str, nan: str, stream: tuple[int, int, int], partition: int | None) -> PackedSigns:
+        """Buffers and signs of all parameters, one native call a group."""
+        words = np.zeros(self.num_coordinates // 64, dtype=np.uint64)
+        absent = any(p.grad is None for p in self._params())
+        mask = np.zeros_like(words) if absent or "abstain" in (zero, nan) else None
+        first = 0
+        for group in self.param_groups:
+            for run in self._runs(group):
+                size = tensors.num_words(run)
+                if run[0].grad is not None:
+                    part = slice(first, first + size)
+                    votes = words[part], None if mask is None else mask[part]
+                    self._pack(run, group, votes, zero, nan, (*stream, first), partition)
+                first += size
+        return PackedSigns(words, 64 * words.size, mask)
+
+    def _pack(
+        self,
+        params: list[torch.Tensor],
+        group: dict[str, Any],
+        votes: tensors.Votes,
+        zero: str,
+        nan: str,
+        stream: tensors.Stream,
+        partition: int | None,
+    ) -> None:
+        who = type(self).__name__
+        grads = [tensors.gradient(p, who) for p in params]
+        buffers = None
+        if self._needs_buffer(group):
+            buffers = [self._buffer(p, partition) for p in params]
+        rule = self._rule(group)
+        if tensors.pack_tensors(who, grads, buffers, rule, votes, zero, nan, stream) and nan == "raise":
+            bad = [tuple(p.shape) for p, g in zip(params, grads, strict=True) if torch.isnan(g).any()]
+            raise ValueError(f"{who}: NaN in the gradient (or momentum) of the parameters of shapes {bad}")
+
+    def _buffer(self, p: torch.Tensor, partition: int | None) -> torch.Tensor:
+        """The buffer of one parameter, or of one parameter and partition; zeros at first."""
+        state: Any = self.state[p]
+        key: Any = self.buffer
+        if partition is not None:
+            state, key = state.setdefault(self.buffer + "s", {}), partition
+        if key not in state:
+            state[key] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        return state[key]
+
+    def _update(self, winner: PackedSigns) -> None:
+        words, mask = winner.numpy()
+        who = type(self).__name__
+        first = 0
+        for group in self.param_groups:
+            rates = float(group["lr"]), float(group["weight_decay"])
+            for run in self._runs(group):
+                size = tensors.num_words(run)
+                if self.election is not None or run[0].grad is not None:  # torch leaves what has no gradient alone
+                    part = slice(first, first + size)
+                    votes = words[part], None if mask is None else mask[part]
+                    tensors.update_tensors(who, run, votes, *rates)
+                first += size
+
+    def _traced_step(self) -> None:
+        """The same step where torch.compile writes it down: operators instead of native calls."""
+        from electioncode.torch_ops import ops
+
+        who = type(self).__name__
+        for group in self.param_groups:
+            rule, lr = self._rule(group), group["lr"]
+            split = [] if rule.split is None else [*rule.split]
+            lr = lr if isinstance(lr, torch.Tensor) else torch.tensor(lr, dtype=torch.float64)
+            for run in self._runs(group):
+                if run[0].grad is None:
+                    continue
+                grads = [tensors.gradient(p, who) for p in run]
+                buffers = [self._buffer(p, None) for p in run] if self._needs_buffer(group) else []
+                planes = ops.pack_tensors(
+                    grads, buffers, rule.beta, rule.weight, rule.negate, True, "abstain", "raise", 0, 0, 0, split
+                )
+                ops.update_tensors(run, planes[0], planes[1], lr, group["weight_decay"])
+
+    def _refuse_grad_scaler(self) -> None:
+        """GradScaler announces itself by an attribute where `_step_supports_amp_scaling`."""
+        if self.__dict__.pop("grad_scale", None) is not None:
+            self.__dict__.pop("found_inf", None)
+            raise RuntimeError(
+                f"{type(self).__name__}.step: GradScaler does not go with an election: it would skip the step of the "
+                "process that found an infinity, and the others wait for its vote; train in bfloat16, or cast "
+                "unscaled gradients and call step() yourself"
+            )
+
+
+def check_fraction(who: str, name: str, value: float) -> None:
+    """A momentum coefficient."""
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"{who}: {name} must be at least 0 and below 1, got {value}")
+
