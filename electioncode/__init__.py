@@ -18,6 +18,7 @@ from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic,
 from electioncode.election import Election
 from electioncode.failure import failure_rate
 from electioncode.planning import plan
+from electioncode.quorum import QuorumError
 from electioncode.signs import PackedSigns, pack
 from electioncode.tolerance import tolerance
 from electioncode.voting import Tally, coded_majority, disagreement, local_majorities, majority
@@ -31,6 +32,7 @@ __all__ = [
     "Election",
     "Lion",
     "PackedSigns",
+    "QuorumError",
     "Signum",
     "Tally",
     "__version__",

@@ -8,40 +8,30 @@ any message.)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from electioncode import _backend, frame
-from electioncode.signs import PackedSigns, _full_mask, new_votes, outputs, pack, random_signs, words_for
-from electioncode.voting import Tally, local_majorities, majority
+from electioncode.ballots import Stored, Tallied
+from electioncode.quorum import (
+    ElectionStats,
+    QuorumError,
+    decode_refusal,
+    encode_refusal,
+    least_messages,
+    refusal_bytes,
+)
+from electioncode.signs import PackedSigns, new_votes, outputs, random_signs
+from electioncode.voting import Tally, majority
 
 if TYPE_CHECKING:
     from electioncode.codes import AllocationCode
     from electioncode.transport import Transport
 
+_RULES = ("seed", "tie", "zero", "nan")
 Attack = Callable[..., PackedSigns]  # attack(message, worker=, step=)
-
-
-@dataclass
-class ElectionStats:
-    """What happened so far, as this process saw it.
-
-    Attributes:
-        steps: votes resolved.
-        abstentions: worker -> messages that were missing or malformed. Counted where votes are counted, so
-            empty at a worker of topology "server".
-        reasons: worker -> why, the last time.
-        bytes_sent, bytes_received: payload of this process; with all workers in one process, of all of them.
-    """
-
-    steps: int = 0
-    abstentions: dict[int, int] = field(default_factory=dict)
-    reasons: dict[int, str] = field(default_factory=dict)
-    bytes_sent: int = 0
-    bytes_received: int = 0
 
 
 class Election:
@@ -55,6 +45,9 @@ class Election:
         seed: of the random bits of "random" policies, 0 to 2**32 - 1; they also depend on the step. A partition
             draws from stream `partition`, so replicas agree; worker i's local vote from stream i + 1; the global
             vote from stream 0.
+        quorum: the least number of messages that make a vote: an integer from 1 to n; "code": n minus the number of
+            Byzantine workers that the code tolerates, so that it raises once more are missing than the code allows;
+            None: any number, even 0, which is a tie.
         byzantine: worker -> attack, to try out what those workers can do: an attack takes the honest message
             ``(d,)`` and the keywords worker and step, and returns what to send instead.
 
@@ -68,7 +61,8 @@ class Election:
     Equals, with m the ``(k, d)`` signs, G the allocation and ties aside: ``np.sign(np.sign(G @ m).sum(axis=0))``.
 
     A message that is missing, late or malformed (of another length, version, d, step, sender or checksum)
-    is that worker's abstention, noted in `stats`, and never an error.
+    is that worker's abstention, noted in `stats`, and an error only where it leaves no quorum. Missing workers and
+    liars together count against what the code tolerates.
 
     Raises ValueError where code and transport differ in the number of workers, and for an unknown policy or
     worker.
@@ -83,6 +77,7 @@ class Election:
         nan: str = "raise",
         seed: int = 0,
         *,
+        quorum: int | str | None = None,
         byzantine: Mapping[int, Attack] | None = None,
     ) -> None:
         if transport.num_workers != code.num_workers:
@@ -106,13 +101,14 @@ class Election:
         self.code = code
         self.transport = transport
         self.tie, self.zero, self.nan, self.seed = tie, zero, nan, int(seed)
+        self.quorum = least_messages(quorum, code, tie)
         self.byzantine = dict(byzantine or {})
         held = {p for worker in transport.workers for p in code.partitions(worker)}
         self.partitions: tuple[int, ...] = tuple(sorted(int(p) for p in held))
         self.step = 0
         self._stats = ElectionStats()
-        self._ballots: _Tallied | _Stored
-        self._ballots = _Tallied(self) if len(transport.workers) <= 1 else _Stored(self)
+        self._ballots: Tallied | Stored
+        self._ballots = Tallied(self) if len(transport.workers) <= 1 else Stored(self)
         self._cast: set[int] = set()
         self._d: int | None = None
         self._like: _backend.Backend = _backend.numpy_backend()
@@ -165,15 +161,20 @@ class Election:
         "abstain".
 
         Raises ValueError, before anything is sent, where partitions are not cast yet (cast them and resolve
-        again) or d is missing or wrong. Whatever the transport raises (a silent server, say) ends the step:
-        it is lost to this process, and the next cast belongs to the next step.
+        again) or d is missing or wrong. Raises QuorumError where too few messages came: with one process that
+        counts, all processes raise it; with topology "allgather" each that counts too few. That, and whatever the
+        transport raises (a silent server, say), ends the step: it is lost, and the next cast belongs to the next.
         """
         d = self._check_resolve(d)
         messages = {worker: self._encode(vote, worker) for worker, vote in self._messages(d).items()}
         try:
-            result = self.transport.exchange(
-                messages, frame.frame_bytes(d, 2), lambda m, part=(0, 1): self._count(m, d, *part)
-            )
+            most = max(frame.frame_bytes(d, 2), refusal_bytes(self.code.num_workers))
+            result = self.transport.exchange(messages, most, lambda m, part=(0, 1): self._count(m, d, *part))
+            refused = decode_refusal(result, step=self.step, num_workers=self.code.num_workers)
+            if refused is not None:
+                self._stats.refused += 1
+                self._stats.note_step(self.step, refused.missing)
+                raise refused
             winner = frame.decode(result, d=d, step=self.step, sender=frame.SERVER)
             kept = new_votes(self._like, (), d, winner.mask is not None, None, "resolve")
             for target, source in zip(outputs(kept, "resolve"), winner.numpy(), strict=True):
@@ -216,17 +217,22 @@ class Election:
         return frame.encode(votes, step=self.step, sender=sender, out=memory)
 
     def _count(self, messages: Sequence[Any], d: int, index: int = 0, parts: int = 1) -> np.ndarray:
-        """The decoder: the majority of the messages that are whole, or of one of equal parts of all."""
+        """The decoder: the majority of the messages that are whole, or of one of equal parts of all; or the refusal
+        of a vote without quorum.
+        """
         first, d = frame.part(d, index, parts)
-        votes = []
+        votes, missing = [], {}
         for worker, message in enumerate(messages):
             try:
                 if message is None:
                     raise frame.FrameError("no message came in time, or one that was too long")
                 votes.append(frame.decode(message, d=d, step=self.step, sender=worker))
             except frame.FrameError as error:
-                self._stats.abstentions[worker] = self._stats.abstentions.get(worker, 0) + 1
-                self._stats.reasons[worker] = str(error)
+                missing[worker] = str(error)
+        if missing:
+            self._stats.note_missing(self.step, missing)
+        if self.quorum is not None and len(votes) < self.quorum:
+            return encode_refusal(QuorumError(self.step, self.quorum, self.code.num_workers, missing))
         if first and self.tie == "random":  # the words that are drawn for these coordinates, not those from word 0 on
             draws = random_signs(64 * first + d, seed=self.seed, step=self.step, purpose=_backend.PURPOSE_TIE)
             weights = [2] * len(votes) + [1]
@@ -236,6 +242,24 @@ class Election:
         else:
             winner = majority(votes, self.tie, seed=self.seed, step=self.step)
         return self._encode(winner, frame.SERVER)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs: the step, which random policies draw from, and the rules it goes with."""
+        return {"step": self.step, **{name: getattr(self, name) for name in _RULES}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on at the step of a state_dict; the code, and with it the number of workers, may be another.
+
+        Raises ValueError where a rule is another than in the checkpoint, and RuntimeError in the middle of a step.
+        """
+        if self._cast:
+            raise RuntimeError(f"load_state_dict: resolve step {self.step} first, partitions are cast")
+        for name in _RULES:
+            if state[name] != getattr(self, name):
+                raise ValueError(
+                    f"load_state_dict: {name} must be {state[name]!r} as in the checkpoint, got {getattr(self, name)!r}"
+                )
+        self.step = int(state["step"])
 
     def close(self) -> None:
         """Closes the transport."""
@@ -248,89 +272,3 @@ class Election:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Tallied:
-    """The casts of one worker (or none): a tally, and no vote."""
-
-    def __init__(self, election: Election) -> None:
-        self._election = election
-        self._workers = election.transport.workers
-        self._max_votes = max(1, len(election.partitions))
-        self._tally: Tally | None = None
-
-    def _of(self, d: int) -> Tally:
-        if self._tally is None or self._tally.d != d:
-            self._tally = Tally(d, self._max_votes)
-        return self._tally
-
-    def add(self, partition: int, x: Any, d: int) -> None:
-        e = self._election
-        self._of(d).add(x, zero=e.zero, nan=e.nan, seed=e.seed, step=e.step, stream=partition)
-
-    def messages(self, d: int) -> list[tuple[int, PackedSigns]]:
-        e = self._election
-        if not e.partitions:  # an idle worker abstains
-            nothing = np.zeros(words_for(d), dtype=np.uint64)
-            return [(w, PackedSigns(nothing, d, nothing)) for w in self._workers]
-        return [
-            (w, self._of(d).majority(e.tie, seed=e.seed, step=e.step, stream=w + 1)) for w in self._workers
-        ]
-
-    def reset(self) -> None:
-        if self._tally is not None:
-            self._tally.reset()
-
-
-class _Stored:
-    """The casts of several workers: one packed row a partition, since workers share partitions."""
-
-    def __init__(self, election: Election) -> None:
-        self._election = election
-        if election.transport.workers != tuple(range(election.code.num_workers)):
-            raise ValueError(
-                "Election: a process must hold one worker, none (a server) or all, "
-                f"got workers {election.transport.workers} of {election.code.num_workers}"
-            )
-        self._words = self._masks = np.empty((election.code.num_partitions, 0), dtype=np.uint64)
-        self._masked: set[int] = set()
-
-    def add(self, partition: int, x: Any, d: int) -> None:
-        e = self._election
-        if not isinstance(x, PackedSigns):
-            x = pack(x, e.zero, e.nan, seed=e.seed, step=e.step, stream=partition)
-        self._fit(d)
-        self._words[partition], mask = x.numpy()
-        if mask is not None:
-            self._masks[partition] = mask
-            self._masked.add(partition)
-        else:
-            self._masked.discard(partition)
-
-    def _fit(self, d: int) -> None:
-        shape = (self._election.code.num_partitions, words_for(d))
-        if self._words.shape != shape:
-            self._words, self._masks = np.empty(shape, dtype=np.uint64), np.empty(shape, dtype=np.uint64)
-
-    def votes(self, d: int) -> PackedSigns:
-        """What was cast: (k, d)."""
-        self._fit(d)
-        masks = None
-        if self._masked:
-            masks = self._masks
-            full = _full_mask(d)
-            for partition in set(self._election.partitions) - self._masked:
-                masks[partition] = full
-        return PackedSigns(self._words, d, masks)
-
-    def messages(self, d: int) -> list[tuple[int, PackedSigns]]:
-        e = self._election
-        rows = local_majorities(self.votes(d), e.code, e.tie, seed=e.seed, step=e.step)
-        masked = e.tie == "abstain"
-        idle = {i for i in range(e.code.num_workers) if not e.code.partitions(i)}
-        return [
-            (i, rows[i] if masked or i in idle else PackedSigns(rows.words[i], d)) for i in range(e.code.num_workers)
-        ]
-
-    def reset(self) -> None:
-        self._masked.clear()

@@ -114,6 +114,33 @@ def late(topology: str) -> None:
             assert "no message came in time" in election.stats.reasons[0]
 
 
+def quorum(topology: str) -> None:
+    """Without a quorum all raise the same error, nobody hangs, and the next step works."""
+    n = world.size - (topology == "server")
+    code = ec.uncoded(n)
+    transport = MPITransport(topology=topology, timeout=5)
+    silent = world.rank == (topology == "server")
+    tampering = Tampering(transport, lambda m, before: m)
+    with Election(code, tampering if silent else transport, tie="random", quorum=n) as election:
+        for step in range(3):
+            meet()
+            transport.timeout = 0.5 if step == 1 else 5
+            tampering.change = lambda m, before, step=step: None if step == 1 else m
+            x = gradients(code, D, step)
+            cast(election, x)
+            try:
+                winner = election.resolve(D)
+            except ec.QuorumError as error:
+                assert (error.step, error.quorum, error.missing) == (1, n, (0,)), error
+            else:
+                assert step != 1
+                same(winner, expected(code, x, step, tie="random"), step)
+        assert election.stats.refused == 1 and election.stats.steps == 2
+        assert election.stats.missing == {1: (0,)}
+        assert election.stats.abstentions == ({0: 1} if counts(transport) else {})
+    assert world.allgather(election.step) == [3] * world.size
+
+
 def behind() -> None:
     """Worker 0 is late in step 1: the others go on, and its late message is not taken for a later one."""
     code = ec.uncoded(world.size - 1)
@@ -315,5 +342,5 @@ def leaves(how: str, survivors: str = "") -> None:
 
 
 if __name__ == "__main__":
-    scenarios = (garbage, huge, limit, late, behind, far_behind, silent_server, failing_server, flood, ahead)
+    scenarios = (garbage, huge, limit, late, quorum, behind, far_behind, silent_server, failing_server, flood, ahead)
     main({f.__name__: f for f in (*scenarios, unclosed, leaves)})

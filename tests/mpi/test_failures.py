@@ -31,6 +31,11 @@ def test_a_late_worker_is_left_out_of_its_step_alone(mpi, topology, size):
     assert start(mpi, size, "failures", "late", topology) == 0
 
 
+@BOTH
+def test_a_vote_without_quorum_is_refused_everywhere(mpi, topology, size):
+    assert start(mpi, size, "failures", "quorum", topology) == 0
+
+
 @pytest.mark.parametrize("scenario", ["behind", "far_behind", "silent_server", "flood", "ahead"])
 def test_who_is_out_of_step(mpi, scenario):
     assert start(mpi, 4, "failures", scenario) == 0
