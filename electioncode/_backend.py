@@ -46,6 +46,10 @@ class NumpyBackend:
     """NumPy arrays: words are uint64."""
 
     name = "numpy"
+    traceable = False
+
+    def is_traced(self, a: Any) -> bool:
+        return False
 
     def words(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.empty(shape, dtype=np.uint64)
@@ -96,12 +100,20 @@ class TorchBackend:
     """CPU torch tensors: words are int64 with the same bits."""
 
     name = "torch"
+    traceable = True
 
     def __init__(self) -> None:
         import torch
 
         self.torch = torch
         self.numpy = NumpyBackend()
+
+    def is_traced(self, a: Any) -> bool:
+        """The tensor stands for one of a graph that torch.compile or torch.export is writing down."""
+        torch = self.torch
+        if torch.compiler.is_dynamo_compiling():
+            return True
+        return type(a) is not torch.Tensor and type(a) is not torch.nn.Parameter and torch.compiler.is_compiling()
 
     def words(self, shape: tuple[int, ...]) -> Any:
         return self.torch.empty(shape, dtype=self.torch.int64)

@@ -96,6 +96,10 @@ class PackedSigns:
 
         Equals ``np.where(bits, 1, -1) * voted``. Raises TypeError for another dtype.
         """
+        if self.backend.traceable and self.backend.is_traced(self.words):
+            from electioncode import torch_ops
+
+            return torch_ops.traced_unpack(self, dtype, out)
         words, mask = self.numpy()
         if out is None:
             out, view = self.backend.empty_signs(self.shape, dtype)
@@ -182,6 +186,10 @@ def pack(
     keys = _backend.key("pack", seed=seed, step=step, stream=stream)
     if x.ndim not in (1, 2):
         raise ValueError(f"pack: x must have shape (d,) or (n, d), got {tuple(x.shape)}")
+    if backend.traceable and backend.is_traced(x):
+        from electioncode import torch_ops  # needs torch, and this function
+
+        return torch_ops.traced_pack(x, zero, nan, keys, out)
     result = new_votes(backend, tuple(x.shape[:-1]), x.shape[-1], "abstain" in (zero, nan), out, "pack")
     words, mask = outputs(result, "pack")
     if _backend.core.pack(backend.floats(x, "pack"), words, mask, zeros, nans, *keys) and nan == "raise":

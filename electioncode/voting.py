@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 MAX_TOTAL_WEIGHT = 2**40
 
 
-def _rows(votes: PackedSigns | Sequence[PackedSigns], function: str) -> tuple[Any, Any, int, int, _backend.Backend]:
-    """(words, masks, n, d, backend) as the core takes voters: one 2-D array, or rows that lie anywhere."""
+def _rows(votes: PackedSigns | Sequence[PackedSigns], function: str) -> tuple[Any, Any, int, int, Any]:
+    """(words, masks, n, d, backend) as the core takes voters: one 2-D array, or rows that lie anywhere.
+
+    Where they are traced, lists of tensors as the operators take them, and no backend.
+    """
     if isinstance(votes, PackedSigns):
         if votes.ndim != 2:
             raise ValueError(f"{function}: votes must have shape (n, d), got {votes.shape}")
+        if votes.backend.traceable and votes.backend.is_traced(votes.words):
+            return [votes.words], [votes.mask], votes.shape[0], votes.d, None
         return (*votes.numpy(), votes.shape[0], votes.d, votes.backend)
     voters = list(votes)
     if not voters:
@@ -34,6 +39,8 @@ def _rows(votes: PackedSigns | Sequence[PackedSigns], function: str) -> tuple[An
     for v in voters:
         if v.shape != (d,):
             raise ValueError(f"{function}: every voter must have shape ({d},) like the first, got {v.shape}")
+    if voters[0].backend.traceable and voters[0].backend.is_traced(voters[0].words):
+        return [v.words for v in voters], [v.mask for v in voters], len(voters), d, None
     pairs = [v.numpy() for v in voters]
     return [p[0] for p in pairs], [p[1] for p in pairs], len(voters), d, voters[0].backend
 
@@ -78,6 +85,11 @@ def majority(
     words, masks, n, d, backend = _rows(votes, "majority")
     policy = _backend.policy("majority", "tie", tie, _backend.TIE)
     keys = _backend.key("majority", seed=seed, step=step, stream=stream)
+    if backend is None:
+        from electioncode import torch_ops  # needs torch, and this module
+
+        winner = torch_ops.traced_majority(words, masks, d, tie, weights, keys, out)
+        return (winner, disagreement(votes, winner)) if return_disagreement else winner
     result = new_votes(backend, (), d, tie == "abstain", out, "majority")
     signed = _weights(weights, n, "majority")
     targets = outputs(result, "majority")
@@ -166,6 +178,10 @@ def disagreement(votes: PackedSigns | Sequence[PackedSigns], winner: PackedSigns
     words, masks, _, d, backend = _rows(votes, "disagreement")
     if winner.shape != (d,):
         raise ValueError(f"disagreement: winner must have shape ({d},), got {winner.shape}")
+    if backend is None:
+        from electioncode import torch_ops
+
+        return torch_ops.ops.disagreement(words, masks, winner.words, winner.mask, d)
     counts = _backend.core.disagreement(words, masks, *winner.numpy(), d)
     return backend.integers(counts)
 
