@@ -25,6 +25,7 @@ def pack_tensors(
     step: int,
     stream: int,
     first_word: int,
+    split: tuple[float, float] | None = None,
 ) -> bool: ...
 def unpack(words: Words, mask: Words | None, out: Floats | npt.NDArray[np.int8]) -> None: ...
 def update_tensors(

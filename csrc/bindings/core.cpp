@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <optional>
+#include <tuple>
+#include <utility>
 
 #include "../cpu/coding.h"
 #include "../cpu/dispatch.h"
@@ -35,10 +37,12 @@ bool pack_rows(const py::array& x, const py::array& words, const MaybeArray& mas
 
 bool pack_tensors(const std::vector<py::array>& tensors, const std::optional<std::vector<py::array>>& momenta, double beta,
                   double weight, bool negate, const py::array& words, const MaybeArray& mask, int zero, int nan,
-                  std::uint32_t seed, std::uint32_t step, std::uint32_t stream, std::size_t first_word) {
+                  std::uint32_t seed, std::uint32_t step, std::uint32_t stream, std::size_t first_word,
+                  const std::optional<std::pair<double, double>>& split) {
     std::size_t total = 0;
     for (const py::array& x : tensors) total += num_words(static_cast<std::size_t>(x.size()));
     if (momenta && momenta->size() != tensors.size()) fail("momenta", "as many as tensors", std::to_string(momenta->size()));
+    if (split && !momenta) fail("momenta", "given where the momentum is split", "None");
     Word* out = words_of(words, "words", 1, total, true).row<Word>(0);
     Word* out_mask = maybe_words(mask, "mask", total, true);
     const RandomStream random{seed, step, stream, kPurposeZero};
@@ -56,6 +60,10 @@ bool pack_tensors(const std::vector<py::array>& tensors, const std::optional<std
         }
         jobs.push_back({x.data, v, dtype, x.columns, beta, weight, negate, choice<Zero>(zero, 4, "zero"),
                         choice<Nan>(nan, 3, "nan"), random, first_word + first, out + first, out_mask ? out_mask + first : nullptr, 0});
+        if (split) {
+            jobs.back().split = true;
+            std::tie(jobs.back().split_beta, jobs.back().split_weight) = *split;
+        }
         first += num_words(x.columns);
     }
     const Release release;
@@ -302,7 +310,8 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     using namespace electioncode;
     using namespace electioncode::bindings;
     m.def("pack", &pack_rows);
-    m.def("pack_tensors", &pack_tensors);
+    m.def("pack_tensors", &pack_tensors, py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg(),
+          py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg("split") = py::none());
     m.def("unpack", &unpack_rows);
     m.def("update_tensors", &update_tensors);
     m.def("majority", &majority_of);

@@ -22,6 +22,7 @@ struct RandomStream {
 };
 
 // Signs of x, or of the momentum v <- beta * v + weight * x when v is given (x and v share a dtype).
+// Where `split`, the signs are of that sum all the same, but v <- split_beta * v + split_weight * x (Lion).
 struct PackJob {
     const void* x;
     void* v;
@@ -36,6 +37,8 @@ struct PackJob {
     Word* words;             // words[w - words_first]
     Word* mask;              // nullptr where every coordinate votes
     std::size_t words_first;
+    bool split = false;
+    double split_beta = 0, split_weight = 0;
 };
 
 struct UnpackJob {

@@ -21,6 +21,22 @@ static inline void momentum_block(const typename F::Storage* x, typename F::Stor
     }
 }
 
+// The momentum's step on one block; returns what to take the signs of: v, or the scratch where the job is split.
+template <typename F>
+static inline const typename F::Storage* step_block(const PackJob& job, const typename F::Storage* x, typename F::Storage* v,
+                                                    typename F::Storage* scratch) {
+    using C = typename F::Compute;
+    const auto beta = static_cast<C>(job.beta), weight = static_cast<C>(job.weight);
+    if (!job.split) {
+        momentum_block<F>(x, v, beta, weight);
+        return v;
+    }
+    std::memcpy(scratch, v, kBlock * sizeof *v);
+    momentum_block<F>(x, scratch, beta, weight);
+    momentum_block<F>(x, v, static_cast<C>(job.split_beta), static_cast<C>(job.split_weight));
+    return scratch;
+}
+
 // The commonest policies, zero: plus and NaN: raise, without momentum. Four streams at a time, each with a prefetch:
 // a single stream leaves memory idle while the next page's address is looked up.
 template <typename F>
@@ -49,12 +65,11 @@ static bool pack_plus(const PackJob& job, std::size_t begin, std::size_t end) {
 template <typename F>
 static bool pack_momentum_plus(const PackJob& job, std::size_t begin, std::size_t end) {
     using S = typename F::Storage;
-    const auto beta = static_cast<typename F::Compute>(job.beta), weight = static_cast<typename F::Compute>(job.weight);
     SignReader<F> reader;
     for_blocks(static_cast<const S*>(job.x), static_cast<S*>(job.v), job.d, begin, end,
                [&](std::size_t w, const S* x, S* v, int n) {
-                   momentum_block<F>(x, v, beta, weight);
-                   job.words[w - job.words_first] = ~reader.negative(v) & valid_bits(n);
+                   alignas(64) S scratch[kBlock];
+                   job.words[w - job.words_first] = ~reader.negative(step_block<F>(job, x, v, scratch)) & valid_bits(n);
                });
     return reader.saw_nan();
 }
@@ -62,14 +77,11 @@ static bool pack_momentum_plus(const PackJob& job, std::size_t begin, std::size_
 template <typename F>
 static bool pack_any(const PackJob& job, std::size_t begin, std::size_t end) {
     using S = typename F::Storage;
-    const auto beta = static_cast<typename F::Compute>(job.beta), weight = static_cast<typename F::Compute>(job.weight);
     Word nan = 0;
     for_blocks(static_cast<const S*>(job.x), static_cast<S*>(job.v), job.d, begin, end,
                [&](std::size_t w, const S* x, S* v, int n) {
-                   if (v) {
-                       momentum_block<F>(x, v, beta, weight);
-                       x = v;
-                   }
+                   alignas(64) S scratch[kBlock];
+                   if (v) x = step_block<F>(job, x, v, scratch);
                    const SignMasks m = sign_masks<F>(x);
                    const Word valid = valid_bits(n), positive = ~(m.negative | m.zero | m.nan);
                    Word vote = job.negate ? m.negative & ~m.nan : positive, voted = valid;

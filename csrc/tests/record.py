@@ -80,6 +80,13 @@ def steps(out: BinaryIO, rng: np.random.Generator) -> None:
                 [DTYPES[dtype], d, bits(0.9), bits(1 - 0.9)],
                 [g, v, reference.pack(new)[0], new],
             )
+            kept = reference.momentum(v, g, 0.99)
+            record(
+                out,
+                MOMENTUM,
+                [DTYPES[dtype], d, bits(0.9), bits(1 - 0.9), bits(0.99), bits(1 - 0.99)],
+                [g, v, reference.pack(new)[0], kept],
+            )
             words, mask = (w if w is None else w[0] for w in votes(rng, 1, d, d % 2 == 0))
             signs = reference.unpack(words, d, mask, np.float64)
             moved = reference.update(p, signs, 0.01, 0.1)

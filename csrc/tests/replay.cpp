@@ -99,8 +99,10 @@ bool replay_pack(const Record& r) {
 
 bool replay_momentum(const Record& r) {
     Block v(r.arrays[1]), words(r.arrays[2].size);
-    pack({{r.arrays[0].data.get(), v.data.get(), static_cast<Dtype>(r.integers[0]), r.size(1), r.real(2), r.real(3), false, Zero::kPlus,
-           Nan::kRaise, {}, 0, words.as<Word>(), nullptr, 0}});
+    PackJob job{r.arrays[0].data.get(), v.data.get(), static_cast<Dtype>(r.integers[0]), r.size(1), r.real(2), r.real(3), false, Zero::kPlus,
+                Nan::kRaise, {}, 0, words.as<Word>(), nullptr, 0};
+    if (r.integers.size() > 4) job.split = true, job.split_beta = r.real(4), job.split_weight = r.real(5);
+    pack({job});
     return words == r.arrays[2] && v == r.arrays[3];
 }
 

@@ -99,38 +99,17 @@ def pack_tensors(
     stream: Stream,
 ) -> bool:
     """Signs of dense tensors, or of their momenta, which take their step; True if there was a NaN."""
-    if rule.split is None:
-        return _pack(who, tensors, momenta, rule.beta, rule.weight, rule.negate, votes, zero, nan, stream)
-    assert momenta is not None
-    sums = [v.clone() for v in momenta]
-    has_nan = _pack(who, tensors, sums, rule.beta, rule.weight, False, votes, zero, nan, stream)
-    unused = np.empty_like(votes[0]), None
-    _pack(who, tensors, momenta, *rule.split, False, unused, "plus", "minus", stream)
-    return has_nan
-
-
-def _pack(
-    who: str,
-    tensors: Sequence[torch.Tensor],
-    momenta: Sequence[torch.Tensor] | None,
-    beta: float,
-    weight: float,
-    negate: bool,
-    votes: Votes,
-    zero: str,
-    nan: str,
-    stream: Stream,
-) -> bool:
     return _backend.core.pack_tensors(
         [array(x, who) for x in tensors],
         None if momenta is None else [array(v, who) for v in momenta],
-        beta,
-        weight,
-        negate,
+        rule.beta,
+        rule.weight,
+        rule.negate,
         *votes,
         _backend.ZERO.index(zero),
         _backend.NAN.index(nan),
         *stream,
+        rule.split,
     )
 
 
