@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 import electioncode as ec
@@ -109,18 +105,3 @@ def test_torch_distributed_checkpoint(make, tmp_path):
     named.election.load_state_dict(state["election"])
     assert named.train(range(3, 6)).equals(run)
 
-
-def test_ranks_save_the_momentum_of_their_partitions_together(tmp_path):
-    """Two processes, three partitions, one of them shared: nothing is lost, and nothing is mixed up."""
-    pytest.importorskip("torch.distributed.checkpoint")
-    program = Path(__file__).parent / "checkpoint_ranks.py"
-    ranks = [
-        subprocess.Popen([sys.executable, program, str(rank), tmp_path], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    try:
-        outcomes = [(rank.communicate(timeout=120)[1], rank.returncode) for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert all(code == 0 for _, code in outcomes), outcomes

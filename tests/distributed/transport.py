@@ -387,6 +387,29 @@ def misuse() -> None:
         same(vote(election, x), expected(election.code, x, 0), "alone")
 
 
+def quorum(topology: str) -> None:
+    """Without a quorum all ranks raise the same error, nobody hangs, and the next step works."""
+    n = workers(topology)
+    code = ec.uncoded(n)
+    t = transport(topology)
+    silent = dist.get_rank() == (topology == "server")
+    tampering = Tampering(t, lambda m, before: m)
+    with Election(code, tampering if silent else t, tie="random", quorum=n) as election:
+        for step in range(3):
+            tampering.change = lambda m, before, step=step: None if step == 1 else m
+            x = gradients(code, D, step)
+            try:
+                winner = vote(election, x)
+            except ec.QuorumError as error:
+                assert (error.step, error.quorum, error.missing) == (1, n, (0,)), error
+            else:
+                assert step != 1
+                same(winner, expected(code, x, step, tie="random"), step)
+        assert election.stats.refused == 1 and election.stats.steps == 2
+        assert election.stats.missing == {1: (0,)}
+        assert election.stats.abstentions == ({0: 1} if counts(t) else {})
+
+
 def dies() -> None:
     """The death of a worker costs its vote and nothing else."""
     elections = []
