@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from electioncode.data import Batches, augmentation_rng, partition_rng
+import electioncode as ec
+from electioncode.data import Batches, PartitionSampler, augmentation_rng, partition_rng
 
 torch = pytest.importorskip("torch")
 
@@ -134,6 +135,87 @@ def test_dropout_is_seeded_and_the_generator_restored():
     with pytest.raises(RuntimeError, match="inside"), partition_rng(0, 0, 0):
         raise RuntimeError("inside")
     assert torch.initial_seed() == 2
+
+
+@given(st.integers(1, 200), st.integers(1, 8), st.integers(1, 3), st.booleans(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_partition_sampler_is_a_distributed_sampler_of_partitions(total, k, copies, shuffle, drop_last):
+    if drop_last and total < k:
+        return
+    code = ec.repetition(k * copies, k)
+    options = {"shuffle": shuffle, "seed": 5, "drop_last": drop_last}
+    samplers = [PartitionSampler(range(total), code, rank, **options) for rank in range(code.num_workers)]
+    lists = [list(s) for s in samplers]
+    assert [len(s) for s in samplers] == [len(x) for x in lists]
+    for rank, indices in enumerate(lists):
+        twins = [r for r in range(code.num_workers) if code.partitions(r) == code.partitions(rank)]
+        assert len(twins) == copies
+        assert all(lists[t] == indices for t in twins)
+    for j in range(k):
+        reference = torch.utils.data.DistributedSampler(range(total), k, j, shuffle=False, drop_last=drop_last)
+        own = next(x for x, s in zip(lists, samplers, strict=True) if s.partition == j)
+        assert len(own) == len(reference)
+        if not shuffle:
+            assert own == list(reference)
+    everything = [i for j in range(k) for i in lists[next(r for r in range(len(lists)) if samplers[r].partition == j)]]
+    assert len(set(everything)) == (total // k * k if drop_last else total)
+
+
+def test_a_partition_sampler_shuffles_by_epoch_and_resumes_in_it():
+    sampler = PartitionSampler(range(103), ec.uncoded(5), 3, seed=1)
+    first = list(sampler)
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert second != first and len(second) == len(first) == 21
+    sampler.set_epoch(1, start=8)
+    assert (list(sampler), len(sampler)) == (second[8:], 13)
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+    assert list(PartitionSampler(range(103), ec.uncoded(5), 3, seed=2)) != first
+
+
+def test_several_partitions_a_rank_have_a_sampler_each():
+    code = ec.cyclic(4, 2)
+    samplers = [PartitionSampler(range(40), code, 1, p) for p in code.partitions(1)]
+    assert not set(samplers[0]) & set(samplers[1])
+    with pytest.raises(ValueError, match=r"partition must be one that rank 1 holds, \(.*\), got None"):
+        PartitionSampler(range(40), code, 1)
+    with pytest.raises(ValueError, match="rank must be from 0 to 3, got 4"):
+        PartitionSampler(range(40), code, 4, 0)
+    with pytest.raises(ValueError, match="rank must be given where torch.distributed is not initialized"):
+        PartitionSampler(range(40), code, partition=1)
+    with pytest.raises(ValueError, match="start must be from 0 to 10 samples, got 11"):
+        samplers[0].set_epoch(0, start=11)
+    with pytest.raises(ValueError, match="at least 4 samples, got 3"):
+        PartitionSampler(range(3), code, 1, 1, drop_last=True)
+
+
+class Noisy(torch.utils.data.Dataset):
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return index, torch.rand(())
+
+
+def test_the_transforms_of_a_loader_agree_at_the_ranks_that_hold_a_partition():
+    def epochs(rank, start_at=0):
+        sampler = PartitionSampler(Noisy(), ec.repetition(4, 2), rank)
+        loader = torch.utils.data.DataLoader(Noisy(), 3, sampler=sampler, generator=sampler.generator, num_workers=1)
+        drawn = []
+        for epoch in range(start_at, 2):
+            torch.rand(rank + 1)  # what the ranks do besides
+            sampler.set_epoch(epoch)
+            drawn.append([(i.tolist(), noise.tolist()) for i, noise in loader])
+        return drawn
+
+    holders = [r for r in range(4) if ec.repetition(4, 2).partitions(r) == ec.repetition(4, 2).partitions(0)]
+    first = epochs(holders[0])
+    assert epochs(holders[1]) == first
+    assert epochs(holders[0], 1) == first[1:]
+    stranger = next(r for r in range(4) if r not in holders)
+    assert {x for _, noise in epochs(stranger)[0] for x in noise}.isdisjoint(x for _, noise in first[0] for x in noise)
 
 
 @pytest.mark.parametrize(
