@@ -183,7 +183,7 @@ def test_several_partitions_a_rank_have_a_sampler_each():
         PartitionSampler(range(40), code, 1)
     with pytest.raises(ValueError, match="rank must be from 0 to 3, got 4"):
         PartitionSampler(range(40), code, 4, 0)
-    with pytest.raises(ValueError, match="rank must be given where torch.distributed is not initialized"):
+    with pytest.raises(ValueError, match=r"rank must be given where torch\.distributed is not initialized"):
         PartitionSampler(range(40), code, partition=1)
     with pytest.raises(ValueError, match="start must be from 0 to 10 samples, got 11"):
         samplers[0].set_epoch(0, start=11)

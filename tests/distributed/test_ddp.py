@@ -1,0 +1,26 @@
+"""The DDP hook over real processes and Gloo: few launches for many scenarios, each a function of ddp.py."""
+
+from __future__ import annotations
+
+import pytest
+from ranks import start
+
+pytest.importorskip("torch")
+
+
+def test_three_ranks():
+    dtypes = "votes:uncoded:float32:float64:float16:bfloat16"
+    start(3, "ddp", dtypes, "votes:cyclic", "votes:repetition", "policies", "unused", "liars:1", "differing")
+
+
+def test_six_ranks():
+    start(6, "ddp", "votes:uncoded", "liars:2")
+
+
+def test_checkpoints_and_options():
+    start(2, "ddp", "checkpoints", "dense", "wrapper", "misuse")
+
+
+@pytest.mark.slow
+def test_compiled_models_vote():
+    start(2, "ddp", "compiled")
