@@ -78,7 +78,10 @@ def everything(x, step):
 
 
 def same(a, b):
-    return all(torch.equal(p, q) if isinstance(p, torch.Tensor) else p == q for p, q in zip(a, b, strict=True))
+    def one(p, q):
+        return p.dtype == q.dtype and torch.equal(p, q) if isinstance(p, torch.Tensor) else p == q
+
+    return all(one(p, q) for p, q in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,9 @@ def test_optimizer_steps_compile_without_a_graph_break(make, lr):
     for n in range(8):
         for model, step, schedule in zip(models, steps, schedules, strict=True):
             model.zero_grad()
-            model(floats(4, 10, seed=n)).square().sum().backward()
+            x = floats(4, 10, seed=n)
+            x[:, 4] = 0  # no gradient there: a parameter that stays
+            model(x).square().sum().backward()
             if n == 5:
                 model[0].bias.grad = None
             step()

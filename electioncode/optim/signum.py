@@ -54,6 +54,10 @@ class Signum(SignOptimizer):
     hooks, ``add_param_group`` and ``state_dict`` work as with any torch optimizer. torch.amp.GradScaler works
     without an election and is refused with one. ``docs/checkpoints.md`` says how to resume bit for bit.
 
+    ``torch.compile(optimizer.step, fullgraph=True)`` gives one graph, with the same bits; compile before a scheduler is
+    made, and give it lr as a tensor, since a number is a constant of the graph. With an election, step and cast run
+    between graphs.
+
     A NaN gradient raises ValueError unless the election's NaN policy says otherwise; the momentum has then taken the
     NaN, so go back to a checkpoint. Sources: Bernstein et al., "signSGD with majority vote is communication
     efficient and fault tolerant", ICLR 2019, Algorithm 1; Election Coding, Section 5 (momentum at the worker).
