@@ -1,0 +1,68 @@
+// How often each voter differs from the winner: a warp counts a stretch of one voter's row.
+#include "runtime.h"
+
+namespace electioncode::cuda {
+
+namespace {
+
+constexpr std::size_t kStretch = 16 * kWarp;  // words
+
+struct Row {
+    const Word* words;
+    const Word* mask;
+};
+
+struct CountArgs {
+    const Word* winner;
+    const Word* winner_mask;
+    std::size_t d;
+    std::size_t stretches;  // of a row
+    std::size_t count;
+    std::int64_t* counts;
+    Table<Row, 240> rows;
+};
+
+struct Count {
+    static constexpr int kThreads = 256;
+    using Args = CountArgs;
+
+    static EC_DEVICE void run(const Args& args, const Warp& warp) {
+        const std::size_t voter = warp.index / args.stretches;
+        if (voter >= args.count) return;  // the whole warp
+        const Row row = args.rows[voter];
+        const std::size_t first = (warp.index % args.stretches) * kStretch, total = words_of(args.d);
+        PerLane<std::uint32_t> ones;
+        warp.each([&](int lane) {
+            ones[lane] = 0;
+            EC_UNROLL
+            for (std::size_t i = 0; i < kStretch; i += kWarp) {
+                const std::size_t w = first + i + static_cast<std::size_t>(lane);
+                if (w >= total) continue;
+                Word bits = (load_once(row.words + w) ^ args.winner[w]) & valid_bits(args.d, w);
+                if (row.mask) bits &= load_once(row.mask + w);
+                if (args.winner_mask) bits &= args.winner_mask[w];
+                ones[lane] += static_cast<std::uint32_t>(count_ones(bits));
+            }
+        });
+        const std::uint32_t sum = warp.sum(ones);
+        warp.each([&](int lane) {
+            if (lane == 0 && sum) add_atomically(args.counts + voter, sum);
+        });
+    }
+};
+
+}  // namespace
+
+void disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d, std::int64_t* counts, const Queue& queue) {
+    std::vector<Row> rows;
+    for (const Voter& v : voters) rows.push_back({v.words, v.mask});
+    CountArgs args{};
+    args.winner = winner.words, args.winner_mask = winner.mask, args.d = d;
+    args.stretches = (words_of(d) + kStretch - 1) / kStretch;
+    args.count = rows.size(), args.counts = counts;
+    if (args.stretches == 0) return;
+    fill(args.rows, rows, queue);
+    launch_warps<Count>(args, args.count * args.stretches, queue);
+}
+
+}  // namespace electioncode::cuda

@@ -1,0 +1,216 @@
+// Signs of floats, or of a momentum that is updated on the way, 64 coordinates a word; many tensors in one launch.
+//
+// A warp packs a tile of 32 words. At each word a lane holds two neighbouring coordinates, so that a warp reads 64 of
+// them at once; two ballots give the even and the odd bits, which lane w of the warp keeps for word w. At the end each
+// lane interleaves its two halves, and the warp stores its 32 words at once.
+#include "formats.h"
+#include "runtime.h"
+#include "tiles.h"
+
+namespace electioncode::cuda {
+
+namespace {
+
+constexpr int kAtOnce = 8;  // words whose loads are under way together
+
+struct Entry {  // one tensor
+    const void* x;
+    void* v;
+    Word* words;
+    Word* mask;
+    std::size_t d;
+    std::size_t first_tile;
+    std::size_t first_word;  // the random counter
+    std::size_t stream;
+};
+
+struct Args {
+    static constexpr int kMost = 62;
+    int count;
+    Zero zero;
+    Nan nan;
+    bool negate;
+    double beta, weight;
+    std::uint32_t seed, step, purpose;
+    int* saw_nan;
+    std::size_t tiles;
+    Entry entries[kMost];
+};
+
+// The bits at even places, from the low half of w.
+EC_DEVICE Word spread(std::uint32_t half) {
+    Word w = half;
+    w = (w | w << 16) & 0x0000ffff0000ffffu;
+    w = (w | w << 8) & 0x00ff00ff00ff00ffu;
+    w = (w | w << 4) & 0x0f0f0f0f0f0f0f0fu;
+    w = (w | w << 2) & 0x3333333333333333u;
+    return (w | w << 1) & 0x5555555555555555u;
+}
+
+struct Halves {
+    std::uint32_t even, odd;
+    EC_DEVICE Word word() const { return spread(even) | spread(odd) << 1; }
+};
+
+struct Masks {
+    Halves negative, zero, nan;
+};
+
+template <typename Test, typename Values>
+EC_DEVICE Halves ballots(const Warp& warp, Values& values, Test test) {
+    return {warp.ballot([&](int lane) { return test(values[lane].first); }),
+            warp.ballot([&](int lane) { return test(values[lane].second); })};
+}
+
+// The masks of the tile's words, word w at lane w. kPlain: zeros vote +1, so they need no mask, and NaNs are only noticed.
+template <typename F, bool kMomentum, bool kPlain, bool kFull>
+EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first, int words, const Warp& warp, PerLane<Masks>& mine) {
+    using S = typename F::Storage;
+    using C = typename F::Compute;
+    const S* x = static_cast<const S*>(entry.x);
+    S* v = static_cast<S*>(entry.v);
+    const C beta = static_cast<C>(args.beta), weight = static_cast<C>(args.weight);
+    PerLane<bool> nan;
+    warp.each([&](int lane) { nan[lane] = false; });
+    for (int base = 0; base < words; base += kAtOnce) {
+        PerLane<Pair<S>> values[kAtOnce], old[kMomentum ? kAtOnce : 1];
+        EC_UNROLL
+        for (int i = 0; i < kAtOnce; ++i) {
+            warp.each([&](int lane) {
+                const std::size_t c = (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
+                values[i][lane] = load_pair<kFull>(x, c, entry.d);
+                if constexpr (kMomentum) old[i][lane] = load_pair<kFull>(static_cast<const S*>(v), c, entry.d);
+            });
+        }
+        EC_UNROLL
+        for (int i = 0; i < kAtOnce; ++i) {
+            warp.each([&](int lane) {
+                if constexpr (kMomentum) {
+                    const std::size_t c = (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
+                    values[i][lane] = {momentum<F>(old[i][lane].first, values[i][lane].first, beta, weight),
+                                       momentum<F>(old[i][lane].second, values[i][lane].second, beta, weight)};
+                    store_pair<kFull>(v, c, entry.d, values[i][lane]);
+                }
+                const auto is_nan = [](S s) { return static_cast<S>(s & static_cast<S>(~F::kSign)) > F::kInfinity; };
+                nan[lane] = nan[lane] || is_nan(values[i][lane].first) || is_nan(values[i][lane].second);
+            });
+            Masks masks{};
+            masks.negative = ballots(warp, values[i], [](S s) { return s > F::kSign; });
+            if constexpr (!kPlain) {
+                masks.zero = ballots(warp, values[i], [](S s) { return static_cast<S>(s & static_cast<S>(~F::kSign)) == 0; });
+                masks.nan = ballots(warp, values[i], [](S s) { return static_cast<S>(s & static_cast<S>(~F::kSign)) > F::kInfinity; });
+            }
+            warp.each([&](int lane) {
+                if (lane == base + i) mine[lane] = masks;
+            });
+        }
+    }
+    return warp.ballot([&](int lane) { return nan[lane]; }) != 0;
+}
+
+template <typename F, bool kMomentum, bool kPlain>
+struct Pack {
+    static constexpr int kThreads = 128;
+    using Args = cuda::Args;
+
+    static EC_DEVICE void run(const Args& args, const Warp& warp) {
+        using S = typename F::Storage;
+        if (warp.index >= args.tiles) return;  // the whole warp
+        const Entry& entry = entry_of(args, warp.index);
+        const std::size_t first = (warp.index - entry.first_tile) * kWarp, total = words_of(entry.d);
+        const int words = static_cast<int>(total - first < kWarp ? total - first : kWarp);
+        const bool aligned = pairs_are_aligned(static_cast<const S*>(entry.x)) && (!kMomentum || pairs_are_aligned(static_cast<const S*>(entry.v)));
+        PerLane<Masks> mine;
+        bool nan;
+        if (aligned && (first + kWarp) * kWordBits <= entry.d) {
+            nan = read_tile<F, kMomentum, kPlain, true>(args, entry, first, words, warp, mine);
+        } else {
+            nan = read_tile<F, kMomentum, kPlain, false>(args, entry, first, words, warp, mine);
+        }
+        warp.each([&](int lane) {
+            if (lane >= words) return;
+            const std::size_t w = first + static_cast<std::size_t>(lane);
+            const Word valid = valid_bits(entry.d, w), negative = mine[lane].negative.word();
+            if constexpr (kPlain) {
+                entry.words[w] = ~negative & valid;
+            } else {
+                const Word zero = mine[lane].zero.word(), is_nan = mine[lane].nan.word();
+                Word vote = args.negate ? negative & ~is_nan : ~(negative | zero | is_nan), voted = valid;
+                if (args.zero == Zero::kPlus) vote |= zero;
+                if (args.zero == Zero::kRandom && (zero & valid)) {
+                    const RandomStream random{args.seed, args.step, static_cast<std::uint32_t>(entry.stream), args.purpose};
+                    vote |= zero & random_word(random, entry.first_word + w);
+                }
+                if (args.zero == Zero::kAbstain) voted &= ~zero;
+                if (args.nan == Nan::kAbstain) voted &= ~is_nan;
+                entry.words[w] = vote & voted;
+                if (entry.mask) entry.mask[w] = voted;
+            }
+        });
+        if (nan && args.saw_nan)
+            warp.each([&](int lane) {
+                if (lane == 0) *args.saw_nan = 1;
+            });
+    }
+};
+
+template <typename F, bool kMomentum>
+void launch(const Args& args, bool plain, const Queue& queue) {
+    if (plain) {
+        launch_warps<Pack<F, kMomentum, true>>(args, args.tiles, queue);
+    } else {
+        launch_warps<Pack<F, kMomentum, false>>(args, args.tiles, queue);
+    }
+}
+
+template <typename F>
+void launch(const Args& args, bool has_momentum, bool plain, const Queue& queue) {
+    has_momentum ? launch<F, true>(args, plain, queue) : launch<F, false>(args, plain, queue);
+}
+
+void launch(const Args& args, Dtype dtype, bool has_momentum, const Queue& queue) {
+    bool masked = false;
+    for (int i = 0; i < args.count; ++i) masked = masked || args.entries[i].mask;
+    const bool plain = args.zero == Zero::kPlus && args.nan == Nan::kRaise && !args.negate && !masked;
+    switch (dtype) {
+        case Dtype::kFloat16: return launch<Float16>(args, has_momentum, plain, queue);
+        case Dtype::kBFloat16: return launch<BFloat16>(args, has_momentum, plain, queue);
+        case Dtype::kFloat64: return launch<Float64>(args, has_momentum, plain, queue);
+        default: return launch<Float32>(args, has_momentum, plain, queue);
+    }
+}
+
+// Jobs that may share a launch.
+bool alike(const PackJob& a, const PackJob& b) {
+    return a.dtype == b.dtype && !a.v == !b.v && a.beta == b.beta && a.weight == b.weight && a.negate == b.negate && a.zero == b.zero && a.nan == b.nan &&
+           a.random.seed == b.random.seed && a.random.step == b.random.step && a.random.purpose == b.random.purpose;
+}
+
+}  // namespace
+
+void pack(const std::vector<PackJob>& jobs, int* nan, const Queue& queue) {
+    std::vector<const PackJob*> left;
+    for (const PackJob& job : jobs)
+        if (job.d > 0) left.push_back(&job);
+    while (!left.empty()) {
+        const PackJob& like = *left.front();
+        Args args{};
+        args.zero = like.zero, args.nan = like.nan, args.negate = like.negate;
+        args.beta = like.beta, args.weight = like.weight;
+        args.seed = like.random.seed, args.step = like.random.step, args.purpose = like.random.purpose;
+        args.saw_nan = like.nan == Nan::kRaise ? nan : nullptr;
+        std::vector<const PackJob*> others;
+        for (const PackJob* job : left) {
+            if (args.count == Args::kMost || !alike(like, *job)) {
+                others.push_back(job);
+                continue;
+            }
+            args.entries[args.count++] = {job->x, job->v, job->words, job->mask, job->d, args.tiles, job->first_word, job->random.stream};
+            args.tiles += (words_of(job->d) + kWarp - 1) / kWarp;
+        }
+        launch(args, like.dtype, like.v != nullptr, queue);
+        left.swap(others);
+    }
+}
+
+}  // namespace electioncode::cuda

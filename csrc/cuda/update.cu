@@ -1,0 +1,173 @@
+// Packed signs to floats: as they are, or as a step of parameters; many tensors in one launch.
+//
+// A warp works on a tile of 32 words. At each word a lane holds two neighbouring coordinates, and reads the word itself:
+// all lanes read the same, which is one access.
+#include "formats.h"
+#include "runtime.h"
+#include "tiles.h"
+
+namespace electioncode::cuda {
+
+namespace {
+
+constexpr int kAtOnce = 8;  // words whose loads are under way together
+
+struct Entry {  // one tensor
+    void* values;
+    const Word* words;
+    const Word* mask;
+    std::size_t d;
+    std::size_t first_tile;
+};
+
+struct Args {
+    static constexpr int kMost = 100;
+    int count;
+    double decay, step;
+    std::size_t tiles;
+    Entry entries[kMost];
+};
+
+// One of three values: where the bit is set, where it is clear, where the mask is.
+template <typename T>
+struct Choice {
+    T plus, minus, none;
+    EC_DEVICE T of(Word votes, Word voted, int bit) const {
+        if (!((voted >> bit) & 1)) return none;
+        return (votes >> bit) & 1 ? plus : minus;
+    }
+};
+
+// Calls change(values, votes, voted, bit) for each pair, bit being the first one's place in the words, and stores them.
+template <bool kRead, bool kFull, typename S, typename Change>
+EC_DEVICE void change_tile(const Entry& entry, std::size_t first, int words, int lane, Change change) {
+    S* to = static_cast<S*>(entry.values);
+    const int bit = 2 * lane;
+    for (int base = 0; base < words; base += kAtOnce) {
+        Pair<S> values[kAtOnce];
+        Word votes[kAtOnce], voted[kAtOnce];
+        EC_UNROLL
+        for (int i = 0; i < kAtOnce; ++i) {
+            const std::size_t w = first + static_cast<std::size_t>(base + i);
+            const bool exists = kFull || base + i < words;
+            votes[i] = exists ? entry.words[w] : 0;
+            voted[i] = entry.mask && exists ? entry.mask[w] : ~Word{0};
+            if constexpr (kRead) values[i] = load_pair<kFull>(static_cast<const S*>(to), w * kWordBits + static_cast<std::size_t>(bit), entry.d);
+        }
+        EC_UNROLL
+        for (int i = 0; i < kAtOnce; ++i) {
+            const std::size_t w = first + static_cast<std::size_t>(base + i);
+            store_pair<kFull>(to, w * kWordBits + static_cast<std::size_t>(bit), entry.d, change(values[i], votes[i], voted[i], bit));
+        }
+    }
+}
+
+template <bool kRead, typename S, typename Change>
+EC_DEVICE void change_tensor(const Args& args, Thread t, Change change) {
+    const std::size_t tile = t.index / kWarp;
+    if (tile >= args.tiles) return;
+    const int lane = t.in_block % kWarp;
+    const Entry& entry = entry_of(args, tile);
+    const std::size_t first = (tile - entry.first_tile) * kWarp, total = words_of(entry.d);
+    const int words = static_cast<int>(total - first < kWarp ? total - first : kWarp);
+    if (pairs_are_aligned(static_cast<const S*>(entry.values)) && (first + kWarp) * kWordBits <= entry.d) {
+        change_tile<kRead, true, S>(entry, first, words, lane, change);
+    } else {
+        change_tile<kRead, false, S>(entry, first, words, lane, change);
+    }
+}
+
+// S holds the bits of the values.
+template <typename S, S kPlus, S kMinus>
+struct Unpack {
+    static constexpr int kThreads = 128;
+    using Args = cuda::Args;
+
+    static EC_DEVICE void run(const Args& args, Thread t) {
+        const Choice<S> sign{kPlus, kMinus, S{0}};
+        change_tensor<false, S>(args, t, [sign](Pair<S>, Word votes, Word voted, int bit) {
+            return Pair<S>{sign.of(votes, voted, bit), sign.of(votes, voted, bit + 1)};
+        });
+    }
+};
+
+// p <- decay * p, then p <- p + step * sign: each product and sum rounded to p's dtype.
+template <typename F>
+struct Update {
+    static constexpr int kThreads = 128;
+    using Args = cuda::Args;
+
+    static EC_DEVICE void run(const Args& args, Thread t) {
+        using S = typename F::Storage;
+        using C = typename F::Compute;
+        const C decay = static_cast<C>(args.decay), step = rounded<F>(static_cast<C>(args.step));
+        const Choice<C> change{step, -step, multiply(step, C{0})};  // a zero has a sign too
+        change_tensor<true, S>(args, t, [=](Pair<S> p, Word votes, Word voted, int bit) {
+            return Pair<S>{moved<F>(p.first, decay, change.of(votes, voted, bit)),
+                           moved<F>(p.second, decay, change.of(votes, voted, bit + 1))};
+        });
+    }
+};
+
+template <typename Job>
+bool alike(const Job& a, const Job& b) {
+    if constexpr (std::is_same_v<Job, UpdateJob>)
+        if (a.decay != b.decay || a.step != b.step) return false;
+    return a.dtype == b.dtype;
+}
+
+void* values_of(const UnpackJob& job) { return job.out; }
+void* values_of(const UpdateJob& job) { return job.p; }
+
+// As many jobs a launch as it can take and are alike.
+template <typename Job, typename Launch>
+void launch_jobs(const std::vector<Job>& jobs, Launch launch) {
+    std::vector<const Job*> left;
+    for (const Job& job : jobs)
+        if (job.d > 0) left.push_back(&job);
+    while (!left.empty()) {
+        const Job& like = *left.front();
+        Args args{};
+        std::vector<const Job*> others;
+        for (const Job* job : left) {
+            if (args.count == Args::kMost || !alike(like, *job)) {
+                others.push_back(job);
+                continue;
+            }
+            args.entries[args.count++] = {values_of(*job), job->words, job->mask, job->d, args.tiles};
+            args.tiles += (words_of(job->d) + kWarp - 1) / kWarp;
+        }
+        launch(args, like);
+        left.swap(others);
+    }
+}
+
+}  // namespace
+
+void unpack(const std::vector<UnpackJob>& jobs, const Queue& queue) {
+    launch_jobs(jobs, [&](const Args& args, const UnpackJob& like) {
+        const std::size_t threads = args.tiles * kWarp;
+        switch (like.dtype) {
+            case Dtype::kInt8: return launch_threads<Unpack<std::uint8_t, 1, 0xff>>(args, threads, queue);
+            case Dtype::kFloat16: return launch_threads<Unpack<std::uint16_t, 0x3c00, 0xbc00>>(args, threads, queue);
+            case Dtype::kBFloat16: return launch_threads<Unpack<std::uint16_t, 0x3f80, 0xbf80>>(args, threads, queue);
+            case Dtype::kFloat64: return launch_threads<Unpack<std::uint64_t, 0x3ff0000000000000u, 0xbff0000000000000u>>(args, threads, queue);
+            default: return launch_threads<Unpack<std::uint32_t, 0x3f800000u, 0xbf800000u>>(args, threads, queue);
+        }
+    });
+}
+
+void update(const std::vector<UpdateJob>& jobs, const Queue& queue) {
+    launch_jobs(jobs, [&](Args& args, const UpdateJob& like) {
+        args.decay = like.decay, args.step = like.step;
+        const std::size_t threads = args.tiles * kWarp;
+        switch (like.dtype) {
+            case Dtype::kFloat16: return launch_threads<Update<Float16>>(args, threads, queue);
+            case Dtype::kBFloat16: return launch_threads<Update<BFloat16>>(args, threads, queue);
+            case Dtype::kFloat64: return launch_threads<Update<Float64>>(args, threads, queue);
+            default: return launch_threads<Update<Float32>>(args, threads, queue);
+        }
+    });
+}
+
+}  // namespace electioncode::cuda
