@@ -40,7 +40,7 @@ $(VENV)/.installed: constraints.txt Makefile
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.installed $(SOURCES)
-	$(PIP) --no-build-isolation --editable '.[torch,mpi,plan,train]'
+	$(PIP) --no-build-isolation -C cmake.define.ELECTIONCODE_EMULATION=ON --editable '.[torch,mpi,plan,train]'
 	@touch $@
 
 lint: setup
@@ -56,14 +56,15 @@ build/records.bin: csrc/tests/record.py electioncode/reference.py electioncode/c
 sanitize: build/records.bin
 	for preset in asan ubsan tsan; do \
 	    $(VENV)/bin/cmake --preset $$preset >/dev/null && $(VENV)/bin/cmake --build --preset $$preset && \
-	    ./build/$$preset/replay build/records.bin || exit 1; \
+	    ./build/$$preset/replay build/records.bin && ./build/$$preset/replay_cuda build/records.bin || exit 1; \
 	done
 
 # NEON for real, where Debian's cross compiler and emulator are installed.
 test-arm: build/records.bin
 	@if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null; then \
 	    $(VENV)/bin/cmake --preset arm64 >/dev/null && $(VENV)/bin/cmake --build --preset arm64 && \
-	    qemu-aarch64 ./build/arm64/replay build/records.bin; \
+	    qemu-aarch64 ./build/arm64/replay build/records.bin && \
+	    qemu-aarch64 ./build/arm64/replay_cuda build/records.bin; \
 	else \
 	    echo "test-arm: skipped, needs the packages g++-aarch64-linux-gnu and qemu-user"; \
 	fi

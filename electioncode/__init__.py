@@ -12,6 +12,7 @@ from electioncode._backend import (
     num_threads,
     set_instruction_set,
     set_num_threads,
+    synchronize,
 )
 from electioncode._version import __version__
 from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
@@ -59,6 +60,7 @@ __all__ = [
     "repetition",
     "set_instruction_set",
     "set_num_threads",
+    "synchronize",
     "tolerance",
     "transport",
     "uncoded",

@@ -1,25 +1,37 @@
 """The only door to the native modules: picks the kernels for an array and checks what Python hands them.
 
-A backend knows one kind of array (NumPy, or torch on the CPU) and turns it into the NumPy views that the core
-takes. Everything above works with native arrays and never asks where they live.
+A backend knows one kind of array (NumPy, torch on the CPU, torch on one CUDA device) and turns it into what its core
+takes: NumPy views for `_core`, tensors for the operations on a device (`_torch_device`), which have the same names. Everything above
+works with native arrays and never asks where they live.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from electioncode import _core
+from electioncode._torch_device import FLOAT_NAMES, CudaBackend, Device, is_traced
+
+try:
+    from electioncode import _cuda as _cuda_module
+except ImportError as error:  # built without it, or its libraries are missing
+    _cuda: Any = None
+    _why_no_cuda = str(error)
+else:
+    _cuda, _why_no_cuda = _cuda_module, ""
+if TYPE_CHECKING:
+    import torch
 
 ZERO = ("plus", "minus", "random", "abstain")
 NAN = ("raise", "minus", "abstain")
 TIE = ("plus", "minus", "random", "abstain")
-PURPOSE_TIE, PURPOSE_ZERO, PURPOSE_ATTACK = 0, 1, 2
+PURPOSE_TIE: int = 0
+PURPOSE_ZERO: int = 1
+PURPOSE_ATTACK: int = 2
 ROW, NOT_ROW, ROW_OR_NOT_MASK, MASK_AND_NOT_ROW = range(4)  # kinds of dots
-
-FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
 
 core: Any = _core  # for the modules above; untyped, since they hand over arguments by the tuple
 checksum = _core.checksum
@@ -46,12 +58,29 @@ class NumpyBackend:
     """NumPy arrays: words are uint64."""
 
     name = "numpy"
+    core: Any = core
     traceable = False
 
     def is_traced(self, a: Any) -> bool:
         return False
 
-    def words(self, shape: tuple[int, ...]) -> np.ndarray:
+    def new(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """A new array for the core to fill."""
+        return np.empty(shape, dtype=dtype)
+
+    def integers(self, a: np.ndarray) -> Any:
+        """What the core returned or filled, as an array of this kind."""
+        return a
+
+    def host(self, a: Any) -> np.ndarray:
+        """Words as uint64 NumPy arrays: a view where there is one, a copy of what is on a device."""
+        return self.view(a)
+
+    def adopt(self, words: np.ndarray) -> Any:
+        """A copy of uint64 words, of this kind of array."""
+        return words.copy()
+
+    def words(self, shape: tuple[int, ...]) -> Any:
         return np.empty(shape, dtype=np.uint64)
 
     def is_words(self, a: Any) -> bool:
@@ -92,15 +121,13 @@ class NumpyBackend:
             raise TypeError(f"unpack: dtype must be int8 or {' or '.join(FLOAT_NAMES)}, got {out.dtype}")
         return out.view(np.uint16) if out.dtype.name == "bfloat16" else out
 
-    def integers(self, a: np.ndarray) -> Any:
-        return a
-
 
 class TorchBackend:
     """CPU torch tensors: words are int64 with the same bits."""
 
     name = "torch"
     traceable = True
+    core = core
 
     def __init__(self) -> None:
         import torch
@@ -109,11 +136,7 @@ class TorchBackend:
         self.numpy = NumpyBackend()
 
     def is_traced(self, a: Any) -> bool:
-        """The tensor stands for one of a graph that torch.compile or torch.export is writing down."""
-        torch = self.torch
-        if torch.compiler.is_dynamo_compiling():
-            return True
-        return type(a) is not torch.Tensor and type(a) is not torch.nn.Parameter and torch.compiler.is_compiling()
+        return is_traced(self.torch, a)
 
     def words(self, shape: tuple[int, ...]) -> Any:
         return self.torch.empty(shape, dtype=self.torch.int64)
@@ -145,13 +168,23 @@ class TorchBackend:
             return out.view(self.torch.int16).numpy().view(np.uint16)
         return self.numpy.sign_view(out.numpy())
 
+    def new(self, shape: tuple[int, ...], dtype: str) -> Any:
+        return np.empty(shape, dtype=dtype)
+
     def integers(self, a: np.ndarray) -> Any:
         return self.torch.from_numpy(a)
 
+    def host(self, a: Any) -> np.ndarray:
+        return self.view(a)
 
-Backend = NumpyBackend | TorchBackend
+    def adopt(self, words: np.ndarray) -> Any:
+        return self.torch.from_numpy(words.copy().view(np.int64))
+
+
+Backend = NumpyBackend | TorchBackend | CudaBackend
 _numpy = NumpyBackend()
-_torch: TorchBackend | None = None
+_torch: Backend | None = None
+_devices: dict[int, CudaBackend] = {}
 
 
 def backend_of(a: Any, function: str, argument: str = "x") -> Backend:
@@ -161,12 +194,57 @@ def backend_of(a: Any, function: str, argument: str = "x") -> Backend:
         return _numpy
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(a, torch.Tensor):
+        if a.device.type == "cuda":
+            return _cuda_backend(a.device, function)
         if a.device.type != "cpu":
-            raise TypeError(f"{function}: {argument} must be on the CPU (this build has no CUDA core), got {a.device}")
+            raise TypeError(f"{function}: {argument} must be on the CPU or a CUDA device, got {a.device}")
         if _torch is None:
             _torch = TorchBackend()
         return _torch
     raise TypeError(f"{function}: {argument} must be a NumPy array or a torch tensor, got {type(a).__name__}")
+
+
+def cuda_unavailable() -> str | None:
+    """Why no CUDA device can be used here; None where one can."""
+    if _cuda is None:
+        return (
+            f"this build of electioncode has no CUDA kernels ({_why_no_cuda}): install the CUDA toolkit and build it "
+            "again with ELECTIONCODE_CUDA=ON (pip install -C cmake.define.ELECTIONCODE_CUDA=ON electioncode)"
+        )
+    count, why = _cuda.device_count()
+    return None if count else f"no usable GPU: {why}"
+
+
+def _cuda_backend(device: torch.device, function: str) -> CudaBackend:
+    index = device.index
+    backend = _devices.get(index)
+    if backend is None:
+        why = cuda_unavailable()
+        if why is not None:
+            raise RuntimeError(f"{function}: {device} cannot be used: {why}")
+        backend = _devices[index] = CudaBackend(_cuda, Device(device))
+    return backend
+
+
+def synchronize(device: Any = None) -> None:
+    """Waits for what this package queued on torch's current CUDA stream, and raises what it found.
+
+    Args:
+        device: a CUDA device as torch names it; None: every device used so far.
+
+    With nan="raise", a NaN on a CUDA device raises ValueError here, or in an earlier call that comes to know of it:
+    the next on that device after the kernel has run, or the next that brings votes to the host. Nothing else in this
+    package needs this call.
+    """
+    held = list(_devices.values())
+    if device is not None:
+        import torch
+
+        wanted = torch.device(device)
+        held = [b for b in held if b.device.torch_device == wanted or (wanted.type == "cuda" and wanted.index is None)]
+    for backend in held:
+        backend.device.wait()
+        backend.core.raise_pending()
 
 
 def numpy_backend() -> NumpyBackend:
@@ -177,14 +255,16 @@ def build_config() -> dict[str, Any]:
     """Versions, compiler, instruction sets found and chosen, threads, CUDA: for bug reports.
 
     Keys: ``version``, ``compiler``, ``flags``, ``pybind11``, ``assertions``, ``instruction_sets`` (name -> this
-    CPU can run it), ``instruction_set`` (the one in use), ``num_threads``, ``cuda``, ``numpy``, ``python``.
+    CPU can run it), ``instruction_set`` (the one in use), ``num_threads``, ``cuda`` (False, or the compiler and
+    architectures of the CUDA kernels), ``cuda_devices`` (that can be used now), ``numpy``, ``python``.
     """
     return {
         **_core.build_info(),
         "instruction_sets": dict(_core.instruction_sets()),
         "instruction_set": _core.instruction_set(),
         "num_threads": _core.num_threads(),
-        "cuda": False,
+        "cuda": False if _cuda is None else _cuda.built_for(),
+        "cuda_devices": 0 if _cuda is None else _cuda.device_count()[0],
         "numpy": np.__version__,
         "python": sys.version.split()[0],
     }

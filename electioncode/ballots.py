@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from electioncode import _backend
 from electioncode.signs import PackedSigns, _full_mask, pack, words_for
 from electioncode.voting import Tally, local_majorities
 
@@ -55,25 +56,37 @@ class Stored:
                 "Election: a process must hold one worker, none (a server) or all, "
                 f"got workers {election.transport.workers} of {election.code.num_workers}"
             )
-        self._words = self._masks = np.empty((election.code.num_partitions, 0), dtype=np.uint64)
+        self._holder: _backend.Backend = _backend.numpy_backend()  # where the rows are, and the local votes
+        self._words = self._masks = self._holder.words((election.code.num_partitions, 0))
         self._masked: set[int] = set()
+        self._is_new = True  # nothing is cast yet in this step
 
     def add(self, partition: int, x: Any, d: int) -> None:
         e = self._election
         if not isinstance(x, PackedSigns):
             x = pack(x, e.zero, e.nan, seed=e.seed, step=e.step, stream=partition)
+        if self._is_new:
+            numpy = _backend.numpy_backend()
+            self._hold(numpy if x.backend.core is numpy.core else x.backend)
         self._fit(d)
-        self._words[partition], mask = x.numpy()
+        words, mask = x.like(self._holder).arrays()
+        self._words[partition] = words
+        self._is_new = False
         if mask is not None:
             self._masks[partition] = mask
             self._masked.add(partition)
         else:
             self._masked.discard(partition)
 
+    def _hold(self, backend: _backend.Backend) -> None:
+        if backend is not self._holder:
+            self._holder = backend
+            self._words = self._masks = backend.words((self._election.code.num_partitions, 0))
+
     def _fit(self, d: int) -> None:
         shape = (self._election.code.num_partitions, words_for(d))
-        if self._words.shape != shape:
-            self._words, self._masks = np.empty(shape, dtype=np.uint64), np.empty(shape, dtype=np.uint64)
+        if tuple(self._words.shape) != shape:
+            self._words, self._masks = self._holder.words(shape), self._holder.words(shape)
 
     def votes(self, d: int) -> PackedSigns:
         """What was cast: (k, d)."""
@@ -81,7 +94,7 @@ class Stored:
         masks = None
         if self._masked:
             masks = self._masks
-            full = _full_mask(d)
+            full = self._holder.adopt(_full_mask(d))
             for partition in set(self._election.partitions) - self._masked:
                 masks[partition] = full
         return PackedSigns(self._words, d, masks)
@@ -97,3 +110,4 @@ class Stored:
 
     def reset(self) -> None:
         self._masked.clear()
+        self._is_new = True

@@ -23,7 +23,7 @@ from electioncode.quorum import (
     least_messages,
     refusal_bytes,
 )
-from electioncode.signs import PackedSigns, new_votes, outputs, random_signs
+from electioncode.signs import PackedSigns, random_signs
 from electioncode.voting import Tally, majority
 
 if TYPE_CHECKING:
@@ -176,10 +176,8 @@ class Election:
                 self._stats.note_step(self.step, refused.missing)
                 raise refused
             winner = frame.decode(result, d=d, step=self.step, sender=frame.SERVER)
-            kept = new_votes(self._like, (), d, winner.mask is not None, None, "resolve")
-            for target, source in zip(outputs(kept, "resolve"), winner.numpy(), strict=True):
-                if target is not None:
-                    target[:] = source
+            planes = [None if plane is None else self._like.adopt(plane) for plane in winner.numpy()]
+            kept = PackedSigns(planes[0], d, planes[1])
             self._stats.steps += 1
             return kept
         finally:

@@ -84,8 +84,19 @@ class PackedSigns:
         return f"PackedSigns(shape={self.shape}, {self.backend.name}{masked})"
 
     def numpy(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Words and mask as uint64 NumPy arrays that share memory where they can."""
+        """Words and mask as uint64 NumPy arrays that share memory where they can; from a GPU, copies to wait for."""
+        return self.backend.host(self.words), None if self.mask is None else self.backend.host(self.mask)
+
+    def arrays(self) -> tuple[Any, Any]:
+        """Words and mask as the backend's core takes them."""
         return self.backend.view(self.words), None if self.mask is None else self.backend.view(self.mask)
+
+    def like(self, backend: _backend.Backend) -> PackedSigns:
+        """The same votes where a backend's core can count them: a copy only from one device to another."""
+        if self.backend.core is backend.core:
+            return self
+        words, mask = self.numpy()
+        return PackedSigns(backend.adopt(words), self.d, None if mask is None else backend.adopt(mask))
 
     def unpack(self, dtype: Any = None, *, out: Any = None) -> Any:
         """+1 and -1, 0 where a coordinate abstained, of shape ``shape``.
@@ -100,14 +111,14 @@ class PackedSigns:
             from electioncode import torch_ops
 
             return torch_ops.traced_unpack(self, dtype, out)
-        words, mask = self.numpy()
+        words, mask = self.arrays()
         if out is None:
             out, view = self.backend.empty_signs(self.shape, dtype)
         else:
             if tuple(out.shape) != self.shape:
                 raise ValueError(f"unpack: out must have shape {self.shape}, got {tuple(out.shape)}")
             view = self.backend.sign_view(out)
-        _backend.core.unpack(words, mask, view)
+        self.backend.core.unpack(words, mask, view)
         return out
 
     def to_bytes(self, *, step: int = 0, sender: int = 0) -> bytes:
@@ -131,7 +142,7 @@ def _full_mask(d: int) -> np.ndarray:
     return full
 
 
-def outputs(votes: PackedSigns, function: str) -> tuple[np.ndarray, np.ndarray | None]:
+def outputs(votes: PackedSigns, function: str) -> tuple[Any, Any]:
     """Words and mask as views that the core may write to."""
     backend = votes.backend
     return backend.output(votes.words, function), None if votes.mask is None else backend.output(votes.mask, function)
@@ -173,7 +184,7 @@ def pack(
     Args:
         x: ``(d,)`` or ``(n, d)``; float16, bfloat16, float32 or float64; any strides and alignment.
         zero: what 0.0 and -0.0 vote: "plus", "minus", "random" or "abstain".
-        nan: "raise" (ValueError), "minus" or "abstain".
+        nan: "raise" (ValueError; on a CUDA device later, see :func:`synchronize`), "minus" or "abstain".
         seed, step, stream: of the random bits, each 0 to 2**32 - 1; row i draws from stream + i.
         out: PackedSigns to fill, with a mask exactly where a policy abstains.
 
@@ -192,7 +203,7 @@ def pack(
         return torch_ops.traced_pack(x, zero, nan, keys, out)
     result = new_votes(backend, tuple(x.shape[:-1]), x.shape[-1], "abstain" in (zero, nan), out, "pack")
     words, mask = outputs(result, "pack")
-    if _backend.core.pack(backend.floats(x, "pack"), words, mask, zeros, nans, *keys) and nan == "raise":
+    if backend.core.pack(backend.floats(x, "pack"), words, mask, zeros, nans, *keys) and nan == "raise":
         raise ValueError("pack: x has NaN; choose nan='minus' or nan='abstain' to vote without it")
     return result
 

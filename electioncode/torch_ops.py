@@ -144,7 +144,7 @@ def _pack_tensors(
     who = "electioncode::pack_tensors"
     planes = _planes(tensors[0], (), 64 * lists.num_words(tensors), masked)
     rule = lists.Rule(beta, weight, negate, (split[0], split[1]) if split else None)
-    votes = _votes(planes, 64 * planes.shape[-1]).numpy()
+    votes = _votes(planes, 64 * planes.shape[-1]).arrays()
     has_nan = lists.pack_tensors(who, tensors, momenta or None, rule, votes, zero, nan, (seed, step, stream, 0))
     if has_nan and nan == "raise":
         raise ValueError(f"{who}: NaN in the tensors or momenta")
@@ -173,7 +173,7 @@ def _update_tensors(
     params: Sequence[Tensor], words: Tensor, mask: Tensor | None, lr: Tensor, weight_decay: float
 ) -> None:
     votes = PackedSigns(words, 64 * words.shape[-1], mask)
-    lists.update_tensors("electioncode::update_tensors", params, votes.numpy(), float(lr), weight_decay)
+    lists.update_tensors("electioncode::update_tensors", params, votes.arrays(), float(lr), weight_decay)
 
 
 @_update_tensors.register_fake

@@ -31,7 +31,7 @@ def _rows(votes: PackedSigns | Sequence[PackedSigns], function: str) -> tuple[An
             raise ValueError(f"{function}: votes must have shape (n, d), got {votes.shape}")
         if votes.backend.traceable and votes.backend.is_traced(votes.words):
             return [votes.words], [votes.mask], votes.shape[0], votes.d, None
-        return (*votes.numpy(), votes.shape[0], votes.d, votes.backend)
+        return (*votes.arrays(), votes.shape[0], votes.d, votes.backend)
     voters = list(votes)
     if not voters:
         raise ValueError(f"{function}: votes must have at least 1 voter, got 0")
@@ -41,7 +41,9 @@ def _rows(votes: PackedSigns | Sequence[PackedSigns], function: str) -> tuple[An
             raise ValueError(f"{function}: every voter must have shape ({d},) like the first, got {v.shape}")
     if voters[0].backend.traceable and voters[0].backend.is_traced(voters[0].words):
         return [v.words for v in voters], [v.mask for v in voters], len(voters), d, None
-    pairs = [v.numpy() for v in voters]
+    if any(v.backend.core is not voters[0].backend.core for v in voters):
+        raise TypeError(f"{function}: every voter must be on the device of the first")
+    pairs = [v.arrays() for v in voters]
     return [p[0] for p in pairs], [p[1] for p in pairs], len(voters), d, voters[0].backend
 
 
@@ -93,7 +95,7 @@ def majority(
     result = new_votes(backend, (), d, tie == "abstain", out, "majority")
     signed = _weights(weights, n, "majority")
     targets = outputs(result, "majority")
-    counts = _backend.core.majority(words, masks, signed, d, policy, *keys, *targets, return_disagreement)
+    counts = backend.core.majority(words, masks, signed, d, policy, *keys, *targets, return_disagreement)
     return (result, backend.integers(counts)) if return_disagreement else result
 
 
@@ -120,7 +122,7 @@ def local_majorities(
     arguments = _coded(votes, code, tie, seed, step, "local_majorities")
     masked = tie == "abstain" or any(not code.partitions(i) for i in range(code.num_workers))
     result = new_votes(votes.backend, (code.num_workers,), votes.d, masked, out, "local_majorities")
-    _backend.core.local_majorities(*arguments, *outputs(result, "local_majorities"))
+    votes.backend.core.local_majorities(*arguments, *outputs(result, "local_majorities"))
     return result
 
 
@@ -145,7 +147,7 @@ def coded_majority(
     """
     arguments = _coded(votes, code, tie, seed, step, "coded_majority")
     result = new_votes(votes.backend, (), votes.d, tie == "abstain", out, "coded_majority")
-    _backend.core.coded_majority(*arguments, *outputs(result, "coded_majority"))
+    votes.backend.core.coded_majority(*arguments, *outputs(result, "coded_majority"))
     return result
 
 
@@ -162,7 +164,7 @@ def _coded(votes: PackedSigns, code: AllocationCode, tie: str, seed: int, step: 
     held = [code.partitions(i) for i in range(code.num_workers)]
     first = [0, *np.cumsum([len(p) for p in held]).tolist()]
     members = [j for p in held for j in p]
-    return (*votes.numpy(), first, members, votes.d, policy, *keys)
+    return (*votes.arrays(), first, members, votes.d, policy, *keys)
 
 
 def disagreement(votes: PackedSigns | Sequence[PackedSigns], winner: PackedSigns) -> Any:
@@ -182,7 +184,9 @@ def disagreement(votes: PackedSigns | Sequence[PackedSigns], winner: PackedSigns
         from electioncode import torch_ops
 
         return torch_ops.ops.disagreement(words, masks, winner.words, winner.mask, d)
-    counts = _backend.core.disagreement(words, masks, *winner.numpy(), d)
+    if winner.backend.core is not backend.core:
+        raise TypeError("disagreement: winner must be on the device of the votes")
+    counts = backend.core.disagreement(words, masks, *winner.arrays(), d)
     return backend.integers(counts)
 
 
@@ -204,10 +208,11 @@ class Tally:
             raise ValueError(f"Tally: max_votes must be from 1 to 2**40, got {max_votes}")
         self.d = int(d)
         self.max_votes = int(max_votes)
-        self._free: list[np.ndarray] = []
+        self._free: list[Any] = []
         self._scratch: dict[bool, PackedSigns] = {}
-        self._backend: _backend.Backend = _backend.numpy_backend()
-        self._planes: list[list[np.ndarray]] = []
+        self._backend: _backend.Backend = _backend.numpy_backend()  # of the last vote
+        self._holder: _backend.Backend = self._backend  # whose core counts
+        self._planes: list[list[Any]] = []
         self.reset()
 
     def reset(self) -> None:
@@ -232,6 +237,7 @@ class Tally:
     ) -> None:
         """Adds one vote: PackedSigns ``(d,)``, or floats ``(d,)`` whose signs are taken as :func:`pack` takes them.
 
+        The counters are where the first vote is, on the CPU or a CUDA device; later ones are copied there.
         Raises ValueError where d differs or the weights add up to more than max_votes; nothing is counted then.
         """
         if isinstance(weight, bool) or not isinstance(weight, (int, np.integer)):
@@ -251,7 +257,9 @@ class Tally:
             raise ValueError(f"Tally.add: votes must have shape ({self.d},), got {votes.shape}")
         else:
             self._backend = votes.backend
-        words, mask = votes.numpy()
+        if self.num_votes == 0:
+            self._hold(self._backend)
+        words, mask = votes.like(self._holder).arrays()
         against = _backend.MASK_AND_NOT_ROW if weight < 0 else _backend.ROW_OR_NOT_MASK
         vote = _backend.NOT_ROW if weight < 0 else _backend.ROW
         for bit in range(int(abs(weight)).bit_length()):
@@ -273,7 +281,12 @@ class Tally:
         self._backend = backend
         return pack(x, out=scratch, **policies)
 
-    def _count(self, words: np.ndarray, mask: np.ndarray | None, kind: int, plane: int) -> None:
+    def _hold(self, backend: _backend.Backend) -> None:
+        if backend.core is not self._holder.core:
+            self._free.clear()
+        self._holder = backend
+
+    def _count(self, words: Any, mask: Any, kind: int, plane: int) -> None:
         """Adds a bit of weight 2**plane: through the planes that hold two rows, into the first that does not."""
         top = plane
         while len(self._planes[top]) == 2:
@@ -281,16 +294,19 @@ class Tally:
         full = self._planes[plane:top]
         sums, pending = [rows[0] for rows in full], [rows[1] for rows in full]
         rest = pending[0] if pending else self._new_row()
-        _backend.core.accumulate(words, mask, kind, sums, pending, rest, self.d)
+        self._holder.core.accumulate(words, mask, kind, sums, pending, rest, self.d)
         for rows in full:
             rows.pop()
         self._free.extend(pending[1:])
         self._planes[top].append(rest)
 
-    def _new_row(self) -> np.ndarray:
-        return self._free.pop() if self._free else np.empty(words_for(self.d), dtype=np.uint64)
+    def _new_row(self) -> Any:
+        if self._free:
+            return self._free.pop()
+        row = self._holder.words((words_for(self.d),))
+        return self._holder.output(row, "Tally.add")
 
-    def _counters(self) -> tuple[list[np.ndarray], list[int]]:
+    def _counters(self) -> tuple[list[Any], list[int]]:
         rows = [(row, plane) for plane, held in enumerate(self._planes) for row in held]
         return [row for row, _ in rows], [plane for _, plane in rows]
 
@@ -306,11 +322,13 @@ class Tally:
         """The majority so far, PackedSigns ``(d,)``, as :func:`majority` of all votes added; the count goes on."""
         policy = _backend.policy("Tally.majority", "tie", tie, _backend.TIE)
         keys = _backend.key("Tally.majority", seed=seed, step=step, stream=stream)
-        backend = self._backend if out is None else out.backend
+        backend = self._backend if self._backend.core is self._holder.core else self._holder
+        if out is not None and isinstance(out, PackedSigns) and out.backend.core is backend.core:
+            backend = out.backend  # any array that the core can write to
         result = new_votes(backend, (), self.d, tie == "abstain", out, "Tally.majority")
         rows, planes = self._counters()
         targets = outputs(result, "Tally.majority")
-        _backend.core.counters_majority(rows, planes, 2 * self.total_weight, self.d, policy, *keys, *targets)
+        self._holder.core.counters_majority(rows, planes, 2 * self.total_weight, self.d, policy, *keys, *targets)
         return result
 
     def margin(self) -> Any:
@@ -321,6 +339,7 @@ class Tally:
         if self.total_weight >= 2**30:
             raise OverflowError(f"Tally.margin: weights must sum to less than 2**30, got {self.total_weight}")
         rows, planes = self._counters()
-        out = np.empty(self.d, dtype=np.int32)
-        _backend.core.counters_margin(rows, planes, self.total_weight, self.d, out)
-        return self._backend.integers(out)
+        backend = self._backend if self._backend.core is self._holder.core else self._holder
+        out = backend.new((self.d,), "int32")
+        backend.core.counters_margin(rows, planes, self.total_weight, self.d, out)
+        return backend.integers(out)

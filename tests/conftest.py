@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import electioncode as ec
+from electioncode import _backend
 
 
 def pytest_report_header() -> str:
@@ -30,3 +31,16 @@ def threads(request):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def cuda_places() -> list[str]:
+    return ["emulated"] if _backend.cuda_unavailable() else ["emulated", "gpu"]
+
+
+@pytest.fixture(params=cuda_places())
+def place(request, monkeypatch):
+    """Runs a test of the CUDA operations on the CPU through emulated kernels, and on a GPU where there is one."""
+    pytest.importorskip("torch")
+    from cuda_places import places
+
+    yield from places(request.param, monkeypatch)

@@ -76,7 +76,8 @@ void run(int device, Address stream, Scratch scratch, Operation operation) {
 using PackTuple = std::tuple<int, Address, Address, std::size_t, Address, Address, std::size_t, std::uint32_t>;
 
 void pack_tensors(const std::vector<PackTuple>& tensors, double beta, double weight, bool negate, int zero, int nan, std::uint32_t seed,
-                  std::uint32_t step, Address saw_nan, int device, Address stream, Scratch scratch) {
+                  std::uint32_t step, Address saw_nan, const std::optional<std::pair<double, double>>& split, int device, Address stream,
+                  Scratch scratch) {
     std::vector<PackJob> jobs;
     for (const auto& [type, x, v, size, words, mask, first_word, random_stream] : tensors) {
         const Dtype dtype = choice<Dtype>(type, 4, "dtype");
@@ -84,8 +85,9 @@ void pack_tensors(const std::vector<PackTuple>& tensors, double beta, double wei
         job.dtype = dtype;
         job.d = coordinates(size);
         job.x = values_at<const void>(x, dtype, "x", size > 0);
-        job.v = values_at<void>(v, dtype, "v", false);
+        job.v = values_at<void>(v, dtype, "v", split && size > 0);
         job.beta = beta, job.weight = weight, job.negate = negate;
+        if (split) job.split = true, job.split_beta = split->first, job.split_weight = split->second;
         job.zero = choice<Zero>(zero, 4, "zero");
         job.nan = choice<Nan>(nan, 3, "nan");
         job.random = {seed, step, random_stream, kPurposeZero};

@@ -36,7 +36,13 @@ if(cuda_summary STREQUAL "yes")
   add_library(electioncode_cuda STATIC ${cuda_sources})
   set_target_properties(electioncode_cuda PROPERTIES
     CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
-  # -fmad=false: the order of operations is part of the result. -v: registers and spills, for tests/test_cuda_build.py.
+  # -fmad=false: the order of operations is part of the result. -v: registers and spills, kept in build/*/ptxas, where
+  # tests/test_cuda_build.py reads them.
+  find_program(cuda_shell sh)
+  if(cuda_shell)
+    set_target_properties(electioncode_cuda PROPERTIES CUDA_COMPILER_LAUNCHER
+      "${cuda_shell};${CMAKE_CURRENT_SOURCE_DIR}/csrc/cuda/keep_report.sh;${CMAKE_CURRENT_BINARY_DIR}/ptxas")
+  endif()
   target_compile_options(electioncode_cuda PRIVATE -fmad=false -Xptxas=-v,-warn-spills -Xcompiler=-Wall)
   string(REPLACE ";" " " cuda_architectures "${CMAKE_CUDA_ARCHITECTURES}")
   target_compile_definitions(electioncode_cuda PRIVATE

@@ -30,7 +30,8 @@ struct Args {
     Zero zero;
     Nan nan;
     bool negate;
-    double beta, weight;
+    bool split;  // the signs are of beta * v + weight * x all the same, but v becomes the sum of the split
+    double beta, weight, split_beta, split_weight;
     std::uint32_t seed, step, purpose;
     int* saw_nan;
     std::size_t tiles;
@@ -62,6 +63,12 @@ EC_DEVICE Halves ballots(const Warp& warp, Values& values, Test test) {
             warp.ballot([&](int lane) { return test(values[lane].second); })};
 }
 
+template <typename F>
+EC_DEVICE Pair<typename F::Storage> stepped(Pair<typename F::Storage> v, Pair<typename F::Storage> x, typename F::Compute beta,
+                                            typename F::Compute weight) {
+    return {momentum<F>(v.first, x.first, beta, weight), momentum<F>(v.second, x.second, beta, weight)};
+}
+
 // The masks of the tile's words, word w at lane w. kPlain: zeros vote +1, so they need no mask, and NaNs are only noticed.
 template <typename F, bool kMomentum, bool kPlain, bool kFull>
 EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first, int words, const Warp& warp, PerLane<Masks>& mine) {
@@ -70,6 +77,7 @@ EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first
     const S* x = static_cast<const S*>(entry.x);
     S* v = static_cast<S*>(entry.v);
     const C beta = static_cast<C>(args.beta), weight = static_cast<C>(args.weight);
+    const C split_beta = static_cast<C>(args.split_beta), split_weight = static_cast<C>(args.split_weight);
     PerLane<bool> nan;
     warp.each([&](int lane) { nan[lane] = false; });
     for (int base = 0; base < words; base += kAtOnce) {
@@ -87,9 +95,9 @@ EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first
             warp.each([&](int lane) {
                 if constexpr (kMomentum) {
                     const std::size_t c = (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
-                    values[i][lane] = {momentum<F>(old[i][lane].first, values[i][lane].first, beta, weight),
-                                       momentum<F>(old[i][lane].second, values[i][lane].second, beta, weight)};
-                    store_pair<kFull>(v, c, entry.d, values[i][lane]);
+                    const Pair<S> x_pair = values[i][lane], v_pair = old[i][lane];
+                    values[i][lane] = stepped<F>(v_pair, x_pair, beta, weight);
+                    store_pair<kFull>(v, c, entry.d, args.split ? stepped<F>(v_pair, x_pair, split_beta, split_weight) : values[i][lane]);
                 }
                 const auto is_nan = [](S s) { return static_cast<S>(s & static_cast<S>(~F::kSign)) > F::kInfinity; };
                 nan[lane] = nan[lane] || is_nan(values[i][lane].first) || is_nan(values[i][lane].second);
@@ -182,7 +190,8 @@ void launch(const Args& args, Dtype dtype, bool has_momentum, const Queue& queue
 
 // Jobs that may share a launch.
 bool alike(const PackJob& a, const PackJob& b) {
-    return a.dtype == b.dtype && !a.v == !b.v && a.beta == b.beta && a.weight == b.weight && a.negate == b.negate && a.zero == b.zero && a.nan == b.nan &&
+    return a.dtype == b.dtype && !a.v == !b.v && a.beta == b.beta && a.weight == b.weight && a.negate == b.negate && a.split == b.split &&
+           a.split_beta == b.split_beta && a.split_weight == b.split_weight && a.zero == b.zero && a.nan == b.nan &&
            a.random.seed == b.random.seed && a.random.step == b.random.step && a.random.purpose == b.random.purpose;
 }
 
@@ -197,6 +206,7 @@ void pack(const std::vector<PackJob>& jobs, int* nan, const Queue& queue) {
         Args args{};
         args.zero = like.zero, args.nan = like.nan, args.negate = like.negate;
         args.beta = like.beta, args.weight = like.weight;
+        args.split = like.split, args.split_beta = like.split_beta, args.split_weight = like.split_weight;
         args.seed = like.random.seed, args.step = like.random.step, args.purpose = like.random.purpose;
         args.saw_nan = like.nan == Nan::kRaise ? nan : nullptr;
         std::vector<const PackJob*> others;

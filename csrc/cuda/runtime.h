@@ -96,8 +96,9 @@ void launch_warps(const typename Body::Args& args, std::size_t warps, const Queu
 
 // The same grid, one thread or warp after the other; the last block first, since no order may matter.
 template <typename Body>
-void launch_threads(const typename Body::Args& args, std::size_t threads, const Queue&, int block = Body::kThreads, std::size_t shared = 0) {
+void launch_threads(const typename Body::Args& args, std::size_t threads, const Queue& queue, int block = Body::kThreads, std::size_t shared = 0) {
     static_assert(sizeof(args) <= kMaxArgs);
+    const DeviceGuard guard(queue.device);
     for (std::size_t b = blocks_for(threads, block); b-- > 0;) {
         std::vector<Word> memory(shared / sizeof(Word), 0xa5a5a5a5a5a5a5a5u);
         for (int t = 0; t < block; ++t)
@@ -106,8 +107,9 @@ void launch_threads(const typename Body::Args& args, std::size_t threads, const 
 }
 
 template <typename Body>
-void launch_warps(const typename Body::Args& args, std::size_t warps, const Queue&) {
+void launch_warps(const typename Body::Args& args, std::size_t warps, const Queue& queue) {
     static_assert(sizeof(args) <= kMaxArgs && Body::kThreads % kWarp == 0);
+    const DeviceGuard guard(queue.device);
     const std::size_t a_block = Body::kThreads / kWarp;
     for (std::size_t w = blocks_for(warps * kWarp, Body::kThreads) * a_block; w-- > 0;) Body::run(args, Warp{w});
 }

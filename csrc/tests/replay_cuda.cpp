@@ -34,6 +34,7 @@ bool replay_momentum(const Record& r, const cuda::Queue& queue) {
     PackJob job{};
     job.x = r.arrays[0].data.get(), job.v = v.data.get(), job.dtype = static_cast<Dtype>(r.integers[0]), job.d = r.size(1);
     job.beta = r.real(2), job.weight = r.real(3);
+    if (r.integers.size() > 4) job.split = true, job.split_beta = r.real(4), job.split_weight = r.real(5);
     job.words = words.as<Word>();
     cuda::pack({job}, nullptr, queue);
     return words == r.arrays[2] && v == r.arrays[3];

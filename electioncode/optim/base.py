@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from electioncode.optim import tensors
-from electioncode.signs import PackedSigns
+from electioncode.signs import PackedSigns, new_votes, outputs
 
 if TYPE_CHECKING:
     from electioncode.election import Election
@@ -161,9 +160,14 @@ class SignOptimizer(torch.optim.Optimizer):
 
     def _signs(self, zero: str, nan: str, stream: tuple[int, int, int], partition: int | None) -> PackedSigns:
         """Buffers and signs of all parameters, one native call a group."""
-        words = np.zeros(self.num_coordinates // 64, dtype=np.uint64)
-        absent = any(p.grad is None for p in self._params())
-        mask = np.zeros_like(words) if absent or "abstain" in (zero, nan) else None
+        who = type(self).__name__
+        backend = tensors.backend_of(list(self._params()), who)
+        masked = any(p.grad is None for p in self._params()) or "abstain" in (zero, nan)
+        votes_of_all = new_votes(backend, (), self.num_coordinates, masked, None, who)
+        words, mask = outputs(votes_of_all, who)
+        words[:] = 0  # where a parameter has no gradient
+        if mask is not None:
+            mask[:] = 0
         first = 0
         for group in self.param_groups:
             for run in self._runs(group):
@@ -173,7 +177,7 @@ class SignOptimizer(torch.optim.Optimizer):
                     votes = words[part], None if mask is None else mask[part]
                     self._pack(run, group, votes, zero, nan, (*stream, first), partition)
                 first += size
-        return PackedSigns(words, 64 * words.size, mask)
+        return votes_of_all
 
     def _pack(
         self,
@@ -206,8 +210,8 @@ class SignOptimizer(torch.optim.Optimizer):
         return state[key]
 
     def _update(self, winner: PackedSigns) -> None:
-        words, mask = winner.numpy()
         who = type(self).__name__
+        words, mask = winner.like(tensors.backend_of(list(self._params()), who)).arrays()
         first = 0
         for group in self.param_groups:
             rates = float(group["lr"]), float(group["weight_decay"])

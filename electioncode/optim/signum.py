@@ -39,8 +39,8 @@ class Signum(SignOptimizer):
         optimizer.step()                                 # local majority -> exchange -> majority -> update
 
     Args:
-        params: parameters or parameter groups: dense, float16, bfloat16, float32 or float64; of sharded ones
-            (DTensor), the part that this process holds.
+        params: parameters or parameter groups: dense, float16, bfloat16, float32 or float64, all on the CPU or
+            on one CUDA device; of sharded ones (DTensor), the part that this process holds.
         lr: step length, at least 0; a number, or a tensor of one element.
         momentum: in [0, 1); 0 is SignSGD.
         weight_decay: decoupled, at least 0.
@@ -59,7 +59,8 @@ class Signum(SignOptimizer):
     between graphs.
 
     A NaN gradient raises ValueError unless the election's NaN policy says otherwise; the momentum has then taken the
-    NaN, so go back to a checkpoint. Sources: Bernstein et al., "signSGD with majority vote is communication
+    NaN, so go back to a checkpoint. (On a CUDA device a later call raises it: see :func:`electioncode.synchronize`.)
+    Sources: Bernstein et al., "signSGD with majority vote is communication
     efficient and fault tolerant", ICLR 2019, Algorithm 1; Election Coding, Section 5 (momentum at the worker).
     """
 

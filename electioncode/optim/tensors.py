@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from electioncode import _backend
 from electioncode.signs import words_for
 
-Votes = tuple[np.ndarray, np.ndarray | None]  # words and mask to write or read, each tensor from a word boundary
+# Words and mask to write or read, each tensor from a word boundary: as PackedSigns.arrays() gives them.
+Votes = tuple[Any, Any]
 Stream = tuple[int, int, int, int]  # of random bits: seed, step, stream, and the word where the tensors start
 
 
@@ -81,11 +81,17 @@ def gradient(p: torch.Tensor, who: str) -> torch.Tensor:
     return grad
 
 
-def array(t: torch.Tensor, who: str) -> np.ndarray:
-    """The elements of one tensor as the core takes them; they share its memory."""
-    t = flat(t, who)
-    backend: Any = _backend.backend_of(t, who, "params")
-    return backend.floats(t, who)
+def backend_of(tensors: Sequence[torch.Tensor], who: str) -> Any:
+    """That of all the tensors, which must be on one device."""
+    backends = {_backend.backend_of(local(t), who, "params") for t in tensors}
+    if len(backends) > 1:
+        raise ValueError(f"{who}: params must all be on one device")
+    return backends.pop() if backends else _backend.numpy_backend()
+
+
+def arrays(tensors: Sequence[torch.Tensor], who: str, backend: Any) -> list[Any]:
+    """The elements of each tensor as the core takes them; they share its memory."""
+    return [backend.floats(flat(t, who), who) for t in tensors]
 
 
 def pack_tensors(
@@ -99,9 +105,10 @@ def pack_tensors(
     stream: Stream,
 ) -> bool:
     """Signs of dense tensors, or of their momenta, which take their step; True if there was a NaN."""
-    return _backend.core.pack_tensors(
-        [array(x, who) for x in tensors],
-        None if momenta is None else [array(v, who) for v in momenta],
+    backend = backend_of([*tensors, *(momenta or ())], who)
+    return backend.core.pack_tensors(
+        arrays(tensors, who, backend),
+        None if momenta is None else arrays(momenta, who, backend),
         rule.beta,
         rule.weight,
         rule.negate,
@@ -121,4 +128,5 @@ def update_tensors(
     weight_decay: float,
 ) -> None:
     """p <- (1 - lr * weight_decay) * p, then p <- p - lr * sign, of dense tensors."""
-    _backend.core.update_tensors([array(p, who) for p in params], *votes, 1 - lr * weight_decay, -lr)
+    backend = backend_of(params, who)
+    backend.core.update_tensors(arrays(params, who, backend), *votes, 1 - lr * weight_decay, -lr)

@@ -1,0 +1,457 @@
+"""The CUDA operations, on a GPU and emulated on the CPU, equal the reference bit for bit."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import electioncode as ec
+from electioncode import _backend, reference
+
+torch = pytest.importorskip("torch")
+
+from cuda_places import assert_votes, bits  # noqa: E402
+
+DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+POLICIES = ["plus", "minus", "random", "abstain"]
+LENGTHS = [0, 1, 2, 63, 64, 65, 127, 2047, 2048, 2049, 5000]  # a tile is 2048 coordinates
+
+
+def name(dtype) -> str:
+    return np.dtype(dtype).name
+
+
+def example(rng, d, dtype, nan=False) -> np.ndarray:
+    """Numbers with zeros of both signs, subnormals, infinities and, if asked for, NaNs of both signs."""
+    x = rng.standard_normal(d).astype(dtype)
+    tiny = ml_dtypes.finfo(dtype).smallest_subnormal
+    values = np.array([0.0, -0.0, tiny, -tiny, np.inf, -np.inf], dtype=dtype)
+    pick = rng.random(d)
+    x[pick < 0.5] = values[rng.integers(0, len(values), int((pick < 0.5).sum()))]
+    if nan:
+        x[pick > 0.9] = np.nan
+        x[pick > 0.95] = -x[pick > 0.95]
+    return x
+
+
+def votes_of(rng, n, d, masked=False) -> ec.PackedSigns:
+    bits = rng.random((n, d)) < rng.choice([0.3, 0.5, 0.7], d)
+    mask = rng.random((n, d)) < 0.7 if masked else None
+    words = reference.to_words(bits if mask is None else bits & mask)
+    return ec.PackedSigns(words, d, None if mask is None else reference.to_words(mask))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=name)
+@pytest.mark.parametrize("nan", ["raise", "minus", "abstain"])
+@pytest.mark.parametrize("zero", POLICIES)
+def test_pack(place, rng, dtype, zero, nan):
+    for d in LENGTHS:
+        x = example(rng, d, dtype, nan != "raise")
+        votes = ec.pack(place.floats(x), zero, nan, seed=5, step=7, stream=11)
+        assert_votes(votes, *reference.pack(x, zero, nan, 5, 7, 11))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=name)
+def test_pack_rows_strides_and_alignment(place, rng, dtype):
+    x = example(rng, 5 * 2200, dtype).reshape(5, 2200)
+    t = place.floats(x)
+    for ours, theirs in ((t, x), (t[:, 1:], x[:, 1:]), (t[::2], x[::2]), (t.t(), x.T), (t[:, ::3], x[:, ::3])):
+        votes = ec.pack(ours, "random", seed=1, step=2, stream=2**32 - 2)
+        rows = [reference.pack(r, "random", "raise", 1, 2, (2**32 - 2 + i) % 2**32)[0] for i, r in enumerate(theirs)]
+        assert_votes(votes, np.stack(rows), None)
+    out = ec.PackedSigns(place.words(np.full((5, 35), 2**64 - 1, dtype=np.uint64)), 2200)
+    assert ec.pack(t, out=out) is out
+    assert_votes(out, np.stack([reference.pack(row)[0] for row in x]), None)
+
+
+def test_many_rows_take_several_launches(place, rng):
+    x = rng.standard_normal((200, 70)).astype(np.float32)
+    assert_votes(ec.pack(place.floats(x)), np.stack([reference.pack(row)[0] for row in x]), None)
+
+
+def test_nan_is_raised_later(place, rng):
+    x = rng.standard_normal(1000).astype(np.float32)
+    x[999] = np.nan
+    ec.pack(place.floats(x), nan="minus")
+    ec.synchronize()
+    votes = ec.pack(place.floats(x))
+    with pytest.raises(ValueError, match=r"earlier call on .* was given NaN"):
+        ec.synchronize()
+    ec.synchronize()  # once
+    ec.pack(place.floats(x))
+    with pytest.raises(ValueError, match=r"earlier call on .* was given NaN"):
+        votes.numpy()
+    tally = ec.Tally(1000, 3)
+    tally.add(place.floats(x))
+    tally.add(votes)
+    with pytest.raises(ValueError, match=r"earlier call on .* was given NaN"):
+        tally.majority().to_bytes()
+    assert tally.num_votes == 2
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.int8], ids=name)
+def test_unpack(place, rng, dtype):
+    kind = getattr(torch, name(dtype))
+    for d in LENGTHS:
+        for masked in (False, True):
+            votes = votes_of(rng, 3, d, masked)
+            out = torch.full((3, d), 7, dtype=kind, device=place.device)
+            assert place.votes(votes).unpack(out=out) is out
+            signs = votes.unpack(np.float32)
+            np.testing.assert_array_equal(out.float().cpu().numpy(), signs)
+            assert place.votes(votes).unpack(kind).dtype == kind
+    assert place.votes(votes)[1].unpack().dtype == torch.float32
+
+
+@pytest.mark.parametrize("tie", POLICIES)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 15, 16, 17, 32, 63, 64, 100, 255])
+def test_majority(place, rng, n, tie):
+    for d in (1, 64, 65, 700):
+        votes = votes_of(rng, n, d)
+        winner = ec.majority(place.votes(votes), tie, seed=1, step=2, stream=3)
+        assert_votes(winner, *reference.majority(votes.words, d, tie, None, None, 1, 2, 3))
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 63, 64, 460, 461, 1023, 1024, 4095])
+def test_counters_at_their_limits(place, n):
+    """All for, one more than half, half, all against: where a carry is lost, this shows. Long tables are uploaded."""
+    d = 130
+    for yes in sorted({0, n // 2, n // 2 + 1, n}):
+        words = np.zeros((n, 3), dtype=np.uint64)
+        words[:yes] = reference.to_words(np.ones(d, dtype=bool))
+        mask = np.broadcast_to(reference.to_words(np.ones(d, dtype=bool)), words.shape).copy()
+        score = 2 * yes - n
+        for votes in (ec.PackedSigns(words, d), ec.PackedSigns(words, d, mask)):
+            there = place.votes(votes)
+            for tie in ("plus", "minus"):
+                expected = score > 0 or (score == 0 and tie == "plus")
+                assert (ec.majority(there, tie).unpack(torch.int8) == (1 if expected else -1)).all()
+            assert (ec.majority(there, "abstain").unpack(torch.int8) == np.sign(score)).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("tie", POLICIES)
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 40])
+def test_weights_and_masks(place, rng, n, tie, masked):
+    for d in (1, 577):
+        votes = votes_of(rng, n, d, masked)
+        for weights in (
+            None,
+            rng.integers(-3, 4, n),
+            rng.integers(0, 1000, n),
+            np.zeros(n, dtype=int),
+            [2**40 // n - 1] * n,
+            [2**38, -(2**38), *[1] * (n - 2)] if n > 1 else [2**40],
+        ):
+            winner = ec.majority(place.votes(votes), tie, weights, seed=9, step=8)
+            assert_votes(winner, *reference.majority(votes.words, d, tie, votes.mask, weights, 9, 8))
+
+
+def test_rows_anywhere(place, rng):
+    plain, masked = votes_of(rng, 4, 1000), votes_of(rng, 3, 1000, masked=True)
+    rows = [plain[i] for i in range(4)] + [masked[i] for i in range(3)]
+    there = [place.votes(row) for row in rows]
+    words, masks = [r.words for r in rows], [r.mask for r in rows]
+    for tie in POLICIES:
+        assert_votes(ec.majority(there, tie), *reference.majority(words, 1000, tie, masks))
+    winner, counts = ec.majority(there, "abstain", return_disagreement=True)
+    result, voted = winner.numpy()
+    expected = reference.disagreement(words, result, 1000, masks, voted)
+    np.testing.assert_array_equal(counts.cpu().numpy(), expected)
+    assert counts.dtype == torch.int64
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("n", [1, 3, 250])
+def test_disagreement(place, rng, n, masked):
+    for d in (1, 64, 40_000):
+        votes = votes_of(rng, n, d, masked)
+        for winner in (votes_of(rng, 1, d)[0], votes_of(rng, 1, d, True)[0]):
+            counts = ec.disagreement(place.votes(votes), place.votes(winner))
+            expected = reference.disagreement(votes.words, winner.words, d, votes.mask, winner.mask)
+            np.testing.assert_array_equal(counts.cpu().numpy(), expected)
+
+
+def codes(rng):
+    mixed = (rng.random((20, 33)) < 0.6).astype(np.uint8)
+    mixed[4] = mixed[2]
+    yield ec.uncoded(5)
+    yield ec.repetition(15, 3)
+    yield ec.deterministic(9, 2)
+    yield ec.cyclic(49, 25)  # staged in blocks of 64, with masks of 32
+    yield ec.AllocationCode(mixed)
+    yield ec.bernoulli(130, redundancy=100, seed=1)  # with masks not staged; a long table
+    idle = (rng.random((7, 300)) < 0.5).astype(np.uint8)
+    idle[3] = 0
+    yield ec.AllocationCode(idle)  # more than 8 planes with masks
+
+
+@pytest.mark.parametrize("tie", POLICIES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_coded_votes(place, rng, tie, masked):
+    for code in codes(rng):
+        d = 195 if code.num_partitions > 60 else 700
+        votes = votes_of(rng, code.num_partitions, d, masked)
+        local = ec.local_majorities(place.votes(votes), code, tie, seed=3, step=1)
+        words, mask = reference.local_majorities(votes.words, code.allocation, d, tie, votes.mask, 3, 1)
+        assert_votes(local, words, mask)
+        winner = ec.coded_majority(place.votes(votes), code, tie, seed=3, step=1)
+        assert_votes(winner, *reference.majority(words, d, tie, mask, None, 3, 1))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_tally(place, data):
+    """Masked and unmasked votes, floats, positive, negative and zero weights, in any order, from device and host."""
+    d = data.draw(st.integers(0, 150))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    weights = data.draw(st.lists(st.integers(-20, 20), min_size=1, max_size=30))
+    tally = ec.Tally(d, sum(map(abs, weights)) + 1)
+    expected = np.zeros(d, dtype=np.int64)
+    for i, w in enumerate(weights):
+        x = rng.standard_normal(d).astype(np.float32)
+        x[rng.random(d) < 0.3] = 0
+        zero = data.draw(st.sampled_from(POLICIES))
+        signs = ec.pack(x, zero, seed=5, step=6, stream=7)
+        kind = data.draw(st.sampled_from(["floats", "votes", "host"])) if i else "votes"
+        if kind == "floats":
+            tally.add(place.floats(x), w, zero=zero, seed=5, step=6, stream=7)
+        else:
+            tally.add(signs if kind == "host" else place.votes(signs), w)
+        expected += w * signs.unpack(np.int8).astype(np.int64)
+    margin = tally.margin()
+    assert margin.dtype == torch.int32
+    np.testing.assert_array_equal(margin.cpu().numpy(), expected)
+    at_tie = reference.random_bits(d, 2, 3, 4, 0)
+    winner = tally.majority("random", seed=2, step=3, stream=4)
+    assert_votes(winner, reference.to_words(np.where(expected == 0, at_tie, expected > 0)), None)
+    tally.reset()
+    tally.add(ec.pack(rng.standard_normal(d)))  # on the host: the counters move there
+    assert tally.majority().backend.name == "numpy"
+
+
+def test_tally_of_large_weights(place, rng):
+    votes = ec.pack(rng.standard_normal((3, 100)))
+    tally = ec.Tally(100, 2**40)
+    weights = [2**38, -(2**38) + 1, 1]
+    for i, weight in enumerate(weights):
+        tally.add(place.votes(votes[i]), weight)
+    assert_votes(tally.majority(), ec.majority(votes, weights=weights).words, None)
+
+
+SHAPES = [(7,), (64,), (3, 5), (10, 13), (1,), (0,), (2048,), (33, 65)]
+
+
+def parameters(place, dtype, seed, count=1):
+    g = torch.Generator().manual_seed(seed)
+    shapes = SHAPES * count
+    return [torch.nn.Parameter(torch.randn(*shape, generator=g).to(dtype).to(place.device)) for shape in shapes]
+
+
+def gradients(place, dtype, step, count=1):
+    g = torch.Generator().manual_seed(1000 + step)
+    grads = [torch.randn(*shape, generator=g).to(dtype) for shape in SHAPES * count]
+    return [torch.where(torch.rand(x.shape, generator=g) < 0.1, 0.0, x).to(dtype).to(place.device) for x in grads]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("maximize", [False, True])
+def test_signum(place, dtype, momentum, maximize):
+    """As torch's operations, each rounded: momentum and signs, and the update, of many tensors in few launches."""
+    count = 14 if dtype == torch.float32 else 1  # 112 tensors: more than one launch takes
+    lr, decay = 0.01, 0.1
+    ours, theirs = (parameters(place, dtype, 3, count) for _ in range(2))
+    buffers = [torch.zeros_like(p) for p in theirs]
+    optimizer = ec.Signum(ours, lr, momentum, decay, maximize=maximize)
+    for step in range(3):
+        for p, g in zip(ours, gradients(place, dtype, step, count), strict=True):
+            p.grad = g
+        optimizer.step()
+        with torch.no_grad():
+            for p, v, g in zip(theirs, buffers, gradients(place, dtype, step, count), strict=True):
+                g = -g if maximize else g
+                v.copy_(v * momentum + g * (1 - momentum) if momentum else g)
+                p.mul_(1 - lr * decay)
+                p.add_(torch.sign(v), alpha=-lr)
+        for p, q in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(bits(p), bits(q))
+    ec.synchronize()
+    if momentum:
+        for p, v in zip(ours, buffers, strict=True):
+            np.testing.assert_array_equal(bits(optimizer.state[p]["momentum_buffer"]), bits(v))
+
+
+def test_lion(place):
+    """The signs of one sum and the momentum of another, as torch's operations."""
+    ours, theirs = (parameters(place, torch.float32, 3) for _ in range(2))
+    buffers = [torch.zeros_like(p) for p in theirs]
+    optimizer = ec.Lion(ours, 0.01, (0.9, 0.99), 0.1)
+    for step in range(3):
+        with torch.no_grad():
+            for p, q, m, g in zip(ours, theirs, buffers, gradients(place, torch.float32, step), strict=True):
+                p.grad = g
+                direction = torch.sign(m * 0.9 + g * (1 - 0.9))
+                m.copy_(m * 0.99 + g * (1 - 0.99))
+                q.mul_(1 - 0.01 * 0.1).add_(direction, alpha=-0.01)
+        optimizer.step()
+    for p, q, m in zip(ours, theirs, buffers, strict=True):
+        np.testing.assert_array_equal(bits(p), bits(q))
+        np.testing.assert_array_equal(bits(optimizer.state[p]["exp_avg"]), bits(m))
+
+
+def test_half_precision_rounding_of_every_value(place):
+    """Every float16 and bfloat16 value through momentum and update, against torch on the CPU."""
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
+    for dtype in (torch.float16, torch.bfloat16):
+        values = every.view(dtype)
+        values = values[~torch.isnan(values)]
+        for beta in (0.9, 0.37):
+            v = values * beta + values.flip(0) * (1 - beta)
+            keep = ~torch.isnan(v)  # inf - inf
+            p = torch.nn.Parameter(values[keep].to(place.device))
+            p.grad = values.flip(0)[keep].to(place.device)
+            optimizer = ec.Signum([p], 0.001, beta, 0.5)
+            optimizer.state[p]["momentum_buffer"] = values[keep].to(place.device)
+            expected = values[keep] * (1 - 0.001 * 0.5) - torch.sign(v[keep]) * 0.001
+            optimizer.step()
+            np.testing.assert_array_equal(bits(optimizer.state[p]["momentum_buffer"]), bits(v[keep]))
+            assert torch.equal(p.detach().cpu(), expected)
+
+
+@pytest.mark.parametrize("tie", POLICIES)
+@pytest.mark.parametrize("zero", ["plus", "random", "abstain"])
+def test_election(place, rng, tie, zero):
+    """Whole elections, floats and PackedSigns cast, with an attacker: the same winner as on the host."""
+    code, d = ec.deterministic(9, 2), 1000
+    attackers = {1: ec.attacks.reverse(), 4: ec.attacks.random(3), 6: ec.attacks.directional()}
+    elections = [
+        ec.Election(code, ec.transport.InProcessTransport(9), tie, zero, seed=4, byzantine=attackers) for _ in range(2)
+    ]
+    for step in range(3):
+        for j in range(9):
+            x = example(rng, d, np.float32)
+            elections[0].cast(j, x)
+            there = place.floats(x)
+            if j % 2 == 0:
+                there = ec.pack(there, zero, seed=4, step=step, stream=j)
+            elections[1].cast(j, there)
+        host, device = (e.resolve() for e in elections)
+        assert_votes(device, host.words, host.mask)
+
+
+def test_signum_with_an_election(place):
+    """Training on a device and on the host gives the same parameters, bit for bit."""
+    code = ec.repetition(6, 3)
+    results = []
+    for device in (place.device, None):
+        params = [torch.nn.Parameter(p.detach().cpu()) for p in parameters(place, torch.float32, 5)]
+        if device is not None:
+            params = [torch.nn.Parameter(p.detach().to(device)) for p in params]
+        else:  # NumPy's own backend stands for the host, since torch's may be the emulated device
+            results.append(_train_on_host(code, params))
+            continue
+        election = ec.Election(code, ec.transport.InProcessTransport(6), tie="random", zero="random", seed=1)
+        optimizer = ec.Signum(params, 0.1, 0.9, 0.01, election=election)
+        for step in range(3):
+            for j in range(3):
+                for p, g in zip(params, gradients(place, torch.float32, 10 * step + j), strict=True):
+                    p.grad = g
+                params[0].grad = None if j == 1 else params[0].grad  # unused by one partition
+                optimizer.cast(j)
+            optimizer.step()
+        results.append([bits(p) for p in params])
+    for got, expected in zip(*results, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def _train_on_host(code, params):
+    """The same in NumPy's reference: momentum per partition, signs, vote of the code, update."""
+    flat = [p.detach().numpy().reshape(-1).copy() for p in params]
+    momenta = [[np.zeros_like(a) for a in flat] for _ in range(3)]
+    host = type("Host", (), {"device": "cpu"})()
+    sizes = [(a.size + 63) // 64 for a in flat]
+    total = 64 * sum(sizes)
+    for step in range(3):
+        rows, masks = [], []
+        for j in range(3):
+            grads = [g.numpy().reshape(-1) for g in gradients(host, torch.float32, 10 * step + j)]
+            random = reference.to_bits(reference.random_words(total // 64, 1, step, j, reference.PURPOSE_ZERO), total)
+            vote, voted, first = np.zeros(total, dtype=bool), np.zeros(total, dtype=bool), 0
+            for i, g in enumerate(grads):
+                part = slice(first, first + g.size)
+                if not (j == 1 and i == 0):
+                    momenta[j][i] = v = reference.momentum(momenta[j][i], g, 0.9)
+                    vote[part] = np.where(v == 0, random[part], v > 0)
+                    voted[part] = True
+                first += 64 * sizes[i]
+            rows.append(reference.to_words(vote))
+            # Without a mask every coordinate votes, the padding between tensors too: -1, which nobody reads.
+            masks.append(reference.to_words(voted) if j == 1 else np.full(total // 64, ~np.uint64(0)))
+        local, mask = reference.local_majorities(
+            np.stack(rows), code.allocation, total, "random", np.stack(masks), 1, step
+        )
+        winner, _ = reference.majority(local, total, "random", mask, None, 1, step)
+        signs, first = reference.unpack(winner, total), 0
+        for i, a in enumerate(flat):
+            flat[i] = reference.update(a, signs[first : first + a.size], 0.1, 0.01)
+            first += 64 * sizes[i]
+    return [a.view(np.int32).reshape(p.shape) for a, p in zip(flat, params, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda p: ec.pack(p.floats(np.zeros(3)).int()), TypeError, r"x must have dtype .*, got torch\.int32"),
+        (lambda p: ec.pack(p.floats(np.zeros(3)), out=ec.pack(np.zeros(3))), TypeError, "out must be PackedSigns"),
+        (lambda p: ec.pack(p.floats(np.zeros(3))).unpack(torch.int32), TypeError, "dtype must be int8 or"),
+        (
+            lambda p: ec.majority([ec.pack(np.zeros(3)), ec.pack(p.floats(np.zeros(3)))]),
+            TypeError,
+            "every voter must be on the device of the first",
+        ),
+        (
+            lambda p: ec.disagreement(ec.pack(p.floats(np.zeros((2, 3)))), ec.pack(np.zeros(3))),
+            TypeError,
+            "winner must be on the device of the votes",
+        ),
+        (
+            lambda p: ec.pack(
+                p.floats(np.zeros(200)), out=ec.PackedSigns(p.words(np.zeros(8, dtype=np.uint64))[::2], 200)
+            ),
+            ValueError,
+            "out must be contiguous",
+        ),
+        (
+            lambda p: ec.pack(
+                p.floats(np.zeros((2, 200))),
+                out=ec.PackedSigns(p.words(np.zeros(4, dtype=np.uint64)).expand(2, 4), 200),
+            ),
+            ValueError,
+            "out must be contiguous",
+        ),
+    ],
+)
+def test_bad_input(place, call, error, message):
+    with pytest.raises(error, match=message):
+        call(place)
+
+
+def test_frames_of_a_device(place, rng):
+    x = rng.standard_normal(1000)
+    votes = ec.pack(place.floats(x), "abstain")
+    assert votes.to_bytes(step=3, sender=4) == ec.pack(x, "abstain").to_bytes(step=3, sender=4)
+    assert votes == ec.pack(x, "abstain")
+    assert "cuda" in repr(votes)
+
+
+def test_on_a_gpu():
+    """Says where all tests of this file ran: they have a variant "gpu" only where there is one."""
+    why = _backend.cuda_unavailable()
+    if why:
+        pytest.skip(f"the CUDA operations were tested emulated alone, and not on a GPU: {why}")
+    x = torch.randn(1000, device="cuda")
+    assert ec.pack(x).words.device == x.device
