@@ -13,7 +13,8 @@ Row = tuple[int, int]  # words, mask (0: none)
 Rows = tuple[int, int, int, int, int]  # words, mask (0: none), rows, stride and mask's stride in words
 
 def pack_tensors(
-    tensors: Sequence[tuple[int, int, int, int, int, int, int, int]],  # dtype, x, v, d, words, mask, first word, stream
+    # dtype, x, v, d, words, mask, first word, stream
+    tensors: Sequence[tuple[int, int, int, int, int, int, int, int]],
     beta: float,
     weight: float,
     negate: bool,
