@@ -1,8 +1,8 @@
 """The only door to the native modules: picks the kernels for an array and checks what Python hands them.
 
 A backend knows one kind of array (NumPy, torch on the CPU, torch on one CUDA device) and turns it into what its core
-takes: NumPy views for `_core`, tensors for the operations on a device (`_torch_device`), which have the same names. Everything above
-works with native arrays and never asks where they live.
+takes: NumPy views for `_core`, tensors for the operations on a device (`_torch_device`), which have the same names.
+Everything above works with native arrays and never asks where they live.
 """
 
 from __future__ import annotations
