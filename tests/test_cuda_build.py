@@ -49,10 +49,10 @@ def no_queue(device=0):
 A, ODD = 4096, 4097
 ROWS = (A, 0, 3, 2, 2)
 REFUSED = [
-    ("pack_tensors", ([(4, A, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "dtype must be 0 .. 3, got 4"),
-    ("pack_tensors", ([(2, 0, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "x must be an address, got 0"),
-    ("pack_tensors", ([(2, A + 2, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "x must be aligned to 4 bytes"),
-    ("pack_tensors", ([(3, A, A + 4, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "v must be aligned to 8 bytes"),
+    ("pack_tensors", ([(4, A, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "dtype must be 0 .. 3"),
+    ("pack_tensors", ([(2, 0, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "x must be an address"),
+    ("pack_tensors", ([(2, A + 2, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "x must be aligned to 4"),
+    ("pack_tensors", ([(3, A, A + 4, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "v must be aligned"),
     ("pack_tensors", ([(2, A, 0, 64, 0, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "words must be an address"),
     ("pack_tensors", ([(2, A, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 3, 0, 0, 0, 0, None), "mask must be an address"),
     ("pack_tensors", ([(2, A, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 4, 0, 0, 0, 0, None), "zero must be 0 .. 3"),
