@@ -87,9 +87,9 @@ static bool pack_any(const PackJob& job, std::size_t begin, std::size_t end) {
                    Word vote = job.negate ? m.negative & ~m.nan : positive, voted = valid;
                    if (job.zero == Zero::kPlus) vote |= m.zero;
                    if (job.zero == Zero::kRandom && (m.zero & valid)) {
-                       Word random;
-                       random_words(job.random, &random, job.first_word + w, job.first_word + w + 1);
-                       vote |= m.zero & random;
+                       Word random[16];  // one is drawn; GCC 12 warns of an overflow if there is room for no more
+                       random_words(job.random, random, job.first_word + w, job.first_word + w + 1);
+                       vote |= m.zero & random[0];
                    }
                    if (job.zero == Zero::kAbstain) voted &= ~m.zero;
                    if (job.nan == Nan::kAbstain) voted &= ~m.nan;

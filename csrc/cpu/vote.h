@@ -16,7 +16,7 @@ static void vote(const VoteJob& job, Word* scratch, std::size_t begin, std::size
     if (begin >= end) return;
     if (job.maximum == 0) {
         vote_nobody(job, begin, end);
-    } else if (job.plain && job.num_dots <= kMaxDirect) {
+    } else if (job.plain && job.num_dots <= kMaxDirect && !job.differences) {
         const std::size_t n = job.num_dots;
         const DirectVote direct = job.tie == Tie::kPlus     ? direct_vote<Tie::kPlus>(n)
                                   : job.tie == Tie::kMinus  ? direct_vote<Tie::kMinus>(n)
@@ -24,7 +24,7 @@ static void vote(const VoteJob& job, Word* scratch, std::size_t begin, std::size
                                                             : direct_vote<Tie::kAbstain>(n);
         direct(job, begin, end);
     } else if (job.plain && job.num_dots <= kMaxByLine) {
-        vote_by_line(job, begin, end);
+        kVoteByLine[job.num_dots <= kMaxUnrolled ? job.num_dots : 0](job, begin, end);
     } else {
         vote_tiled(job, scratch, begin, end);
     }

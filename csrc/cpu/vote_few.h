@@ -3,6 +3,7 @@
 
 constexpr int kMaxDirect = 16;   // voters that are counted in registers
 constexpr int kMaxByLine = 64; // voters whose rows are read together: each needs an entry of the first-level TLB
+constexpr int kMaxUnrolled = 8;  // voters by line whose number the compiler knows
 constexpr int kByteCounts = 31;  // vectors whose bits a byte can count
 
 static inline Word valid_word(std::size_t d, std::size_t w) {
@@ -49,7 +50,7 @@ struct Target {
 
 template <int N, Tie kTie, bool kPart>
 [[gnu::always_inline]] static inline void vote_vector(const Word* const* rows, const VoteJob& job, const Target& target, std::size_t w, std::size_t n,
-                               const Word* random, Differences<N>* differences) {
+                               const Word* random) {
     constexpr int kPlanes = bit_length(N);
     Vec x[N], plane[kPlanes];
 #pragma GCC unroll 16
@@ -64,28 +65,10 @@ template <int N, Tie kTie, bool kPart>
     if constexpr (kTie == Tie::kRandom && N % 2 == 0)
         out = bit_or(out, bit_and(exceeds<kPlanes, kHalf>(plane), kPart ? load_part(random, n) : load(random)));
     kPart ? store_part(target.out + w, out, n) : target.put(w, out);
-    Vec voted;
     if constexpr (kTie == Tie::kAbstain) {
-        voted = or_not(out, exceeds<kPlanes, kHalf>(plane));
+        const Vec voted = or_not(out, exceeds<kPlanes, kHalf>(plane));
         Word* mask = target.mask + w;
         kPart ? store_part(mask, voted, n) : store(mask, voted);
-    }
-    if (differences) {
-        // Of a part, lanes without words are zero in the rows; in the result and in padding they may be anything.
-        Vec valid = broadcast(~Word{0});
-        if constexpr (kPart) {
-            Word bits[kVecWords] = {};
-            for (std::size_t i = 0; i < n; ++i) bits[i] = valid_word(job.d, w + i);
-            valid = load(bits);
-        }
-        if constexpr (kTie == Tie::kAbstain) valid = bit_and(valid, voted);
-#pragma GCC unroll 16
-        for (int i = 0; i < N; ++i) {
-            Vec bits = bit_xor(kPart ? load_part(rows[i] + w, n) : load(rows[i] + w), out);
-            if constexpr (kPart || kTie == Tie::kAbstain) bits = bit_and(bits, valid);
-            differences->bytes[i] = add_byte_counts(differences->bytes[i], bits);
-        }
-        differences->counted(job.differences);
     }
 }
 
@@ -96,8 +79,6 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
     constexpr bool kDraws = kTie == Tie::kRandom && N % 2 == 0;
     constexpr std::size_t kChunk = kDraws ? 64 : ~std::size_t{0} >> 1;
     alignas(64) Word random[kDraws ? 64 : 1];
-    Differences<N> counts;
-    Differences<N>* const differences = job.differences ? &counts : nullptr;
     const Target target(job);
     // The last word of a vote may have padding: it goes as a part.
     const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
@@ -105,16 +86,15 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
         if constexpr (kDraws) random_words(job.random, random, job.first_word + first, job.first_word + stop);
         std::size_t w = first;
         for (; w + kVecWords <= stop && w + kVecWords <= whole; w += kVecWords)
-            vote_vector<N, kTie, false>(rows, job, target, w, kVecWords, random + (kDraws ? w - first : 0), differences);
+            vote_vector<N, kTie, false>(rows, job, target, w, kVecWords, random + (kDraws ? w - first : 0));
         for (; w < stop; w += kVecWords) {
             const std::size_t n = stop - w < kVecWords ? stop - w : kVecWords;
-            vote_vector<N, kTie, true>(rows, job, target, w, n, random + (kDraws ? w - first : 0), differences);
+            vote_vector<N, kTie, true>(rows, job, target, w, n, random + (kDraws ? w - first : 0));
         }
     };
     const std::size_t first = target.aligned(begin, end);
     if (first > begin) vote_chunk(begin, first);
     for (std::size_t chunk = first; chunk < end; chunk += kChunk) vote_chunk(chunk, end - chunk > kChunk ? chunk + kChunk : end);
-    if (differences) counts.flush(job.differences);
 }
 
 using DirectVote = void (*)(const VoteJob&, std::size_t, std::size_t);
@@ -130,17 +110,30 @@ static DirectVote direct_vote(std::size_t n) {
     return table[n];
 }
 
-// More rows than registers: counters of one line a plane stay in the nearest cache.
+template <int N>
+static inline void count_line_of(const Word* const* rows, std::size_t w, std::size_t n, Word* counter) {
+    for (std::size_t v = 0; v < n; v += kVecWords) {
+        Vec x[N], plane[bit_length(N)];
+#pragma GCC unroll 16
+        for (int i = 0; i < N; ++i) x[i] = load_some(rows[i] + w + v, words_of_vector(n, v));
+        count_rows<N>(x, plane);
+        for (int p = 0; p < bit_length(N); ++p) store(counter + p * kLineWords + v, plane[p]);
+    }
+}
+
+// More rows than registers, or differences: counters of one line a plane stay in the nearest cache. N: the number of
+// rows, or 0.
+template <int N>
 static void vote_by_line(const VoteJob& job, std::size_t begin, std::size_t end) {
     constexpr std::size_t kDrawn = 64;
-    const std::size_t num_rows = job.num_dots;
+    const std::size_t num_rows = N > 0 ? N : job.num_dots;
     const Word* rows[kMaxByLine];
     for (std::size_t i = 0; i < num_rows; ++i) rows[i] = job.dots[i].words;
     const int planes = bit_length(num_rows);
     const std::uint64_t more = majority_limit(num_rows, false), half = majority_limit(num_rows, true);
     const bool draws = job.tie == Tie::kRandom && half < more;
     alignas(64) Word counter[bit_length(kMaxByLine) * kLineWords], random[kDrawn];
-    Differences<kMaxByLine> differences(num_rows);
+    Differences<(N > 0 ? N : kMaxByLine)> differences(num_rows);
     const Target target(job);
     const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
     const auto vote_vector_of_line = [&](std::size_t w, std::size_t v, std::size_t n, const Word* drawn) {
@@ -168,7 +161,10 @@ static void vote_by_line(const VoteJob& job, std::size_t begin, std::size_t end)
         for (std::size_t w = first; w < stop; w += kLineWords) {
             const std::size_t n = stop - w < kLineWords ? stop - w : kLineWords;
             for (std::size_t i = 0; i < num_rows; ++i) prefetch(rows[i] + w + kPrefetchWords);
-            count_line(rows, num_rows, w, n, counter, planes);
+            if constexpr (N > 0)
+                count_line_of<N>(rows, w, n, counter);
+            else
+                count_line(rows, num_rows, w, n, counter, planes);
             for (std::size_t v = 0; v < n; v += kVecWords) vote_vector_of_line(w, v, words_of_vector(n, v), random + (w - first));
         }
     };
@@ -177,3 +173,9 @@ static void vote_by_line(const VoteJob& job, std::size_t begin, std::size_t end)
     for (std::size_t chunk = first; chunk < end; chunk += kDrawn) vote_chunk(chunk, end - chunk > kDrawn ? chunk + kDrawn : end);
     if (job.differences) differences.flush(job.differences);
 }
+
+using VoteByLine = void (*)(const VoteJob&, std::size_t, std::size_t);
+static constexpr VoteByLine kVoteByLine[kMaxUnrolled + 1] = {
+    vote_by_line<0>, vote_by_line<1>, vote_by_line<2>, vote_by_line<3>, vote_by_line<4>,
+    vote_by_line<5>, vote_by_line<6>, vote_by_line<7>, vote_by_line<8>,
+};

@@ -135,8 +135,8 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
     const int planes = bit_length(job.maximum);
     std::size_t tile = counter_tile(planes, job.plain);
     if (job.differences) {  // all rows of the tile before are read once more: from the cache, if they fit
-        const std::size_t fits = kDifferenceWords / job.num_dots / 8 * 8;
-        tile = fits < 64 ? 64 : fits < tile ? fits : tile;
+        const std::size_t fits = job.num_dots <= kDifferenceWords / 256 ? kDifferenceWords / job.num_dots / 64 * 64 : 64;
+        tile = fits < tile ? fits : tile;
     }
     Before before{nullptr, nullptr, tile};
     for (std::size_t first = begin; first < end; first += tile) {
