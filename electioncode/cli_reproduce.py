@@ -122,7 +122,8 @@ def _prepare(args: argparse.Namespace, figure: Figure, processes: Processes) -> 
         for job in todo[: len(figure.curves)]:
             runs.check(job)
         path = args.out / f"{figure.name}-{args.scale}" / "results.json"
-        record = scales.record(figure, options, scales.task(figure, options))
+        transport = "in-process" if processes.world is None else "mpi"
+        record = scales.record(figure, options, scales.task(figure, options), transport)
         kept = results.Results(path, figure.name, record, ["electioncode", *args.argv], fresh=args.fresh)
         if processes.is_first:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -191,11 +192,12 @@ def _show(args: argparse.Namespace, figure: Figure, kept: Results) -> None:
     )
     if settings["scale"] == "small":
         subtitle += "; SMALL SCALE, not the paper's"
-    table = summary.table(figure, rows, settings["metric"], args.bandwidth, target)
+    table = summary.table(figure, rows, settings["metric"], args.bandwidth, target, settings["transport"])
     shares = summary.time_shares(kept.runs)
     print(f"\n{figure.title}\n{subtitle}\n\n{table}\n\n" + "\n".join([*said, shares]) + "\n")
     file = kept.path.with_name(f"{figure.name}.png")
-    picture.draw(file, figure, rows, settings["metric"], subtitle, _wrapped(said))
+    clock = "measured" if settings["transport"] == "mpi" else "modelled"
+    picture.draw(file, figure, rows, settings["metric"], subtitle, _wrapped(said), clock)
     kept.path.with_name("table.txt").write_text(f"{subtitle}\n\n{table}\n\n" + "\n".join([*said, shares]) + "\n")
     print(f"wrote {kept.path}, {file.name}, table.txt", flush=True)
 

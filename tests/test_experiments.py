@@ -370,7 +370,7 @@ def test_colluders_need_one_process():
 def record(curve, seed, ends, **more):
     run = {
         "curve": curve, "seed": seed, "num_partitions": 5, "max_load": 2, "redundancy": 1.5, "seconds": 1.0,
-        "device": "cpu", "threads": 1, "processor_seconds": 0.5,
+        "device": "cpu", "threads": 1, "transport": "in-process", "processor_seconds": 0.5,
         "gradients": 50, "steps": 10, "bytes_per_step": 1_000_000,
         "phases": {"gradient": 8.0, "cast": 2.0, "vote": 4.0, "evaluation": 6.0},
         "history": [[epoch, 5 * epoch, 1.0, value] for epoch, value in enumerate(ends)],
@@ -397,10 +397,11 @@ def test_summary():
     assert rows["deterministic"].step_seconds == pytest.approx(5 * 0.1 + 0.2 + 0.008)
     assert rows["no-attack"].step_seconds == pytest.approx(1 * 0.1 + 0.2 + 0.008)
     # until 0.6, where the uncoded curve ends: one seed after 1 epoch, the other after 2
-    assert rows["deterministic"].reached == pytest.approx((1.5, 7.5 * 0.708))
+    assert rows["deterministic"].reached == pytest.approx((1.5, 7.5 * 0.708, 0.5))
+    np.testing.assert_allclose(rows["uncoded"].times, ([0, 1, 2], [0, 5 * 0.308, 10 * 0.308], [0.5, 0.5, 0.5]))
     assert rows["bernoulli-2.5"].reached is None
     assert rows["uncoded"].reached is None
-    text = summary.table(figure, list(rows.values()), "test accuracy", 1.0, None)
+    text = summary.table(figure, list(rows.values()), "test accuracy", 1.0, None, "in-process")
     line = next(line for line in text.splitlines() if line.startswith("deterministic"))
     assert line.split()[:9] == ["deterministic", "2", "1.5", "1", "80.00", "70.00", "90.00", "+20.00", "10.00"]
     assert "deterministic +20.0, bernoulli-2.5 -1.0" in summary.verdict(figure, list(rows.values()))[1]

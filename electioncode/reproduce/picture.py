@@ -12,8 +12,15 @@ from electioncode.experiments.plots import colour_of, spread
 from electioncode.reproduce.figures import Figure
 from electioncode.reproduce.summary import Row
 
+CLOCKS = {
+    "modelled": "modelled seconds: slowest worker + votes + messages",
+    "measured": "seconds, measured over MPI",
+}
 
-def draw(path: Path, figure: Figure, made: Sequence[Row], metric: str, subtitle: str, notes: Sequence[str]) -> None:
+
+def draw(
+    path: Path, figure: Figure, made: Sequence[Row], metric: str, subtitle: str, notes: Sequence[str], clock: str
+) -> None:
     """Draws the picture.
 
     Args:
@@ -22,6 +29,7 @@ def draw(path: Path, figure: Figure, made: Sequence[Row], metric: str, subtitle:
         metric: its name.
         subtitle: below the title: what ran.
         notes: lines below the panels: the claim and what was measured.
+        clock: of the last panel, of `CLOCKS`.
 
     A line is the mean over the seeds, the band around it goes from the lowest to the highest. Grey: what the paper
     claims, or what its authors' code has logged.
@@ -42,17 +50,17 @@ def draw(path: Path, figure: Figure, made: Sequence[Row], metric: str, subtitle:
     low, high = _limits(made, figure)
     for panel, ax in zip(panels, axes, strict=False):
         mine = [row for row in made if row.curve.panel == panel]
-        ends = _lines(ax, mine, lambda row, step, epoch: epoch)
+        ends = _lines(ax, mine, lambda row: row.times[0])
         if panel == panels[0]:
             _claim(ax, figure, mine)
         ax.set_xlabel("epoch")
         ax.set_title(panel, loc="left", fontsize=9)
         _labels(ax, ends, low, high)
     first = [row for row in made if row.curve.panel == panels[0]]
-    clock = axes[len(panels)]
-    _lines(clock, first, lambda row, step, epoch: step * row.step_seconds)
-    clock.set_xlabel("modelled seconds: slowest worker + votes + messages")
-    clock.set_title(panels[0], loc="left", fontsize=9)
+    last = axes[len(panels)]
+    _lines(last, first, lambda row: row.times[list(CLOCKS).index(clock) + 1])
+    last.set_xlabel(CLOCKS[clock])
+    last.set_title(panels[0], loc="left", fontsize=9)
     for ax in axes[:count]:
         ax.set_ylim(low, high)
         ax.set_xlim(left=0)
@@ -74,9 +82,8 @@ def _lines(ax: Any, made: Sequence[Row], place: Any) -> list[tuple[float, float,
     ends = []
     others = iter(range(len(made)))
     for row in made:
-        history = [(epoch, step) for epoch, step, _, _ in row.runs[0]["history"]]
         values = 100 * np.array([[point[3] for point in run["history"]] for run in row.runs])
-        x = [place(row, step, epoch) for epoch, step in history]
+        x = place(row)
         colour = colour_of(row.curve.scheme, others)
         honest = row.curve.scheme == "no-attack"
         style: Any = (0, (4, 3)) if honest else "-"

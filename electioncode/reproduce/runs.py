@@ -71,10 +71,11 @@ def run(job: Job, transport: Transport | None = None, *, evaluate: bool = True) 
             transport = stack.enter_context(InProcessTransport(scheme.code.num_workers))
         result = runner.train(scheme, task, settings, transport, evaluate=evaluate)
     d = 64 * sum(words_for(p.numel()) for p in task.build_model(settings).parameters())
-    return record(job, scheme, settings, result, d)
+    kind = "in-process" if isinstance(transport, InProcessTransport) else "mpi"
+    return record(job, scheme, settings, result, d, kind)
 
 
-def record(job: Job, scheme: Scheme, settings: Settings, result: Result, d: int) -> dict[str, Any]:
+def record(job: Job, scheme: Scheme, settings: Settings, result: Result, d: int, transport: str) -> dict[str, Any]:
     """What is kept of a run; times are in seconds."""
     code = scheme.code
     loads = code.allocation.sum(axis=1)
@@ -99,6 +100,7 @@ def record(job: Job, scheme: Scheme, settings: Settings, result: Result, d: int)
         "processor_seconds": round(result.processor_seconds, 3),
         "threads": job.options.threads,
         "device": settings.device.partition(":")[0],
+        "transport": transport,
         "phases": {phase: round(seconds, 3) for phase, seconds in result.phases.items()},
         "steps": result.steps,
         "gradients": result.gradients,

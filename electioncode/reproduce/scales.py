@@ -123,7 +123,7 @@ def _cifar(path: str, train: int | None, test: int | None, halved: bool) -> Task
     return datasets.halved(data) if halved else data
 
 
-def record(figure: Figure, options: Options, trained: Task) -> dict[str, Any]:
+def record(figure: Figure, options: Options, trained: Task, transport: str) -> dict[str, Any]:
     """The settings that all runs of a figure share, for its results; equal records may be mixed."""
     common = settings(figure, figure.curves[0], 0, options)
     names = ("model", "epochs", "batch_size", "lr", "momentum", "weight_decay", "milestones", "max_steps")
@@ -133,6 +133,7 @@ def record(figure: Figure, options: Options, trained: Task) -> dict[str, Any]:
         "num_byzantine": figure.num_byzantine,
         "train_samples": len(trained),
         "metric": trained.metric,
+        "transport": transport,
         "momentum_at": options.momentum_at,
         "device": options.device.partition(":")[0],
         **{name: getattr(common, name) for name in names},

@@ -13,7 +13,11 @@ LEGEND = """\
 r: partitions a worker computes on average; largest load: share of the batch that the busiest worker computes;
 lowest and highest over the seeds. Modelled time of a step: the busiest worker's partitions at the time measured for
 one, the votes as measured in one process, and all messages through a server's link of {bandwidth:g} Gbit/s.
-Run: all of it in one process, each gradient once. Times on a CPU leave out what other programs took."""
+Measured: {measured}."""
+MEASURED = {
+    "in-process": "all workers in one process, each gradient once; what other programs took on a CPU is left out",
+    "mpi": "a process a worker and one for the server, over MPI",
+}
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,9 @@ class Row:
         ends: the metric at the end of each run, 0 to 1.
         gain: points of 100 over the uncoded curve of its panel under the same attack, means; None where there is none.
         below: points below the panel's curve without attack; None where there is none.
-        reached: mean of (epochs, modelled seconds) until the metric is at the target for the first time; None where
-            not every run gets there.
+        times: means of (epochs, modelled seconds, measured seconds) of the tests: three lists.
+        reached: means of the same three until the metric is at the target for the first time; None where not every run
+            gets there.
     """
 
     curve: Curve
@@ -36,7 +41,8 @@ class Row:
     step_seconds: float
     gain: float | None
     below: float | None
-    reached: tuple[float, float] | None
+    times: tuple[list[float], ...]
+    reached: tuple[float, float, float] | None
 
     @property
     def ends(self) -> list[float]:
@@ -65,8 +71,8 @@ def partition_seconds(runs: Sequence[Mapping[str, Any]]) -> dict[int, float]:
 
 
 def undisturbed(run: Mapping[str, Any]) -> float:
-    """The part of the measured time that the run had a processor, where that can be told: one thread, no GPU."""
-    if run["device"] != "cpu" or run["threads"] != 1 or not run["seconds"]:
+    """The part of the measured time that the run had a processor, where that can be told: with one thread, no GPU."""
+    if run["device"] != "cpu" or run["transport"] != "in-process" or run["threads"] != 1 or not run["seconds"]:
         return 1.0
     return min(1.0, run["processor_seconds"] / run["seconds"])
 
@@ -99,6 +105,7 @@ def rows(figure: Figure, runs: Sequence[Mapping[str, Any]], bandwidth: float, ta
                 statistics.fmean(steps),
                 100 * (means[curve.name] - plain) if coded and plain is not None else None,
                 100 * (ideal - means[curve.name]) if ideal is not None and curve.scheme != "no-attack" else None,
+                _mean_times([_times(run, one) for run, one in zip(mine, steps, strict=True)]),
                 _reached(mine, steps, level),
             )
         )
@@ -117,29 +124,41 @@ def target_of(figure: Figure, curve: Curve, means: Mapping[str, float]) -> float
     return means[uncoded[0]] if uncoded else None
 
 
+def _times(run: Mapping[str, Any], step: float) -> list[tuple[float, float, float]]:
+    """(epochs, modelled seconds, measured seconds) of each test of a run."""
+    return [(epoch, steps * step, undisturbed(run) * seconds) for epoch, steps, seconds, _ in run["history"]]
+
+
+def _mean_times(all_times: Sequence[Sequence[tuple[float, float, float]]]) -> tuple[list[float], ...]:
+    return tuple(
+        [statistics.fmean(t[clock] for t in test) for test in zip(*all_times, strict=True)] for clock in range(3)
+    )
+
+
 def _reached(
     runs: Sequence[Mapping[str, Any]], steps: Sequence[float], level: float | None
-) -> tuple[float, float] | None:
+) -> tuple[float, float, float] | None:
     if level is None:
         return None
     found = []
-    for run, one in zip(runs, steps, strict=True):
-        for epoch, step, _, value in run["history"]:
-            if value >= level:
-                found.append((epoch, step * one))
-                break
+    for run, step in zip(runs, steps, strict=True):
+        there = [time for time, point in zip(_times(run, step), run["history"], strict=True) if point[3] >= level]
+        found += there[:1]
     if len(found) < len(runs):
         return None
-    return statistics.fmean(f[0] for f in found), statistics.fmean(f[1] for f in found)
+    epochs, modelled, measured = (statistics.fmean(clock) for clock in zip(*found, strict=True))
+    return epochs, modelled, measured
 
 
-def table(figure: Figure, made: Sequence[Row], metric: str, bandwidth: float, target: float | None) -> str:
+def table(
+    figure: Figure, made: Sequence[Row], metric: str, bandwidth: float, target: float | None, transport: str
+) -> str:
     """The rows as aligned text, panel by panel, with a legend."""
     level = figure.claim.target if target is None else target
     goal = "the uncoded end" if level is None else f"{100 * level:g} %"
     header = (
         "curve", "seeds", "r", "largest load", f"{metric}, %", "lowest", "highest", "over uncoded",
-        "below no attack", "ms/step", f"epochs to {goal}", "modelled s", "run, s",
+        "below no attack", "ms/step", f"epochs to {goal}", "modelled s", "measured s", "run, s",
     )  # fmt: skip
     lines: list[tuple[str, ...] | str] = []
     panel = None
@@ -161,8 +180,7 @@ def table(figure: Figure, made: Sequence[Row], metric: str, bandwidth: float, ta
                 "" if row.gain is None else f"{row.gain:+.2f}",
                 "" if row.below is None else f"{row.below:.2f}",
                 f"{1e3 * row.step_seconds:.2f}",
-                f"{row.reached[0]:.2f}" if row.reached else "-",
-                f"{row.reached[1]:.2f}" if row.reached else "-",
+                *([f"{time:.2f}" for time in row.reached] if row.reached else ["-"] * 3),
                 f"{statistics.fmean(undisturbed(run) * run['seconds'] for run in row.runs):.1f}",
             )
         )
@@ -174,8 +192,9 @@ def table(figure: Figure, made: Sequence[Row], metric: str, bandwidth: float, ta
         return "  ".join([first, *others]).rstrip()
 
     body = [line if isinstance(line, str) else aligned(line) for line in lines]
+    legend = LEGEND.format(bandwidth=bandwidth, measured=MEASURED[transport])
     rule = aligned(["-" * w for w in widths])
-    return "\n".join([aligned(header), rule, *body, "", LEGEND.format(bandwidth=bandwidth)])
+    return "\n".join([aligned(header), rule, *body, "", legend])
 
 
 def _span(values: Sequence[float], digits: int) -> str:
