@@ -47,6 +47,6 @@ def _empty(p: torch.Tensor) -> torch.Tensor:
     return torch.empty(p.shape, dtype=p.dtype, pin_memory=p.is_cuda)
 
 
-def needs_copy(device: str | torch.device) -> bool:
-    """Whether votes on this device have to go through the CPU."""
-    return torch.device(device).type != "cpu" and not build_config()["cuda"]
+def needs_copy(device: str | torch.device, attack: str | None = None) -> bool:
+    """Whether votes on this device have to go through the CPU, where omniscient colluders work in any case."""
+    return torch.device(device).type != "cpu" and (not build_config()["cuda"] or attack == "omniscient")

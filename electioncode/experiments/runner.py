@@ -156,7 +156,7 @@ def train(
     """
     model = task.build_model(settings).to(settings.device)
     election = scheme.election(transport, seed=settings.seed, tie=settings.tie, zero=settings.zero)
-    copied = needs_copy(settings.device) if settings.host_copy is None else settings.host_copy
+    copied = needs_copy(settings.device, scheme.attack) if settings.host_copy is None else settings.host_copy
     host = HostCopy(model.parameters()) if copied else None
     optimizer = _optimizer(host.parameters if host else model.parameters(), settings, election)
     batches = _batches(scheme, task, settings)
