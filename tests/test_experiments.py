@@ -22,13 +22,13 @@ from electioncode.transport import InProcessTransport  # noqa: E402
 
 
 def test_encoding_by_hand():
-    values = np.array([[7, 1], [7, 1], [7, 2], [8, 2], [8, 3], [9, 4], [7, 1]])
+    values = np.array([[7, 1], [7, 1], [7, 2], [8, 2], [8, 1], [9, 3], [9, 3], [4, 5]])
     rows, d = amazon.encode(values, degree=2)
-    # Column 0: 7 four times; 8 twice; 9 once. Column 1: 1 three times; 2 twice; 3 and 4 once.
-    # Pairs: (7, 1) three times; all others once.
+    # Column 0: 7 three times; 8 and 9 twice; 4 once. Column 1: 1 three times; 2 and 3 twice; 5 once.
+    # Pairs: (7, 1) and (9, 3) twice; all others once.
     assert d == 3 + 3 + 2
-    assert rows.shape == (7, 3)
-    same = [[0, 0, 0, 1, 1, 2, 0], [0, 0, 1, 1, 2, 2, 0], [0, 0, 1, 1, 1, 1, 0]]
+    assert rows.shape == (8, 3)
+    same = [[0, 0, 0, 1, 1, 1, 1, 2], [0, 0, 1, 1, 0, 1, 1, 2], [0, 0, 1, 1, 1, 0, 0, 1]]
     for column, groups in zip(rows.T, same, strict=True):
         expected = np.equal.outer(groups, groups)
         np.testing.assert_array_equal(np.equal.outer(column, column), expected)
@@ -319,6 +319,7 @@ def test_more_schemes():
         if b < 3:
             with pytest.raises(ValueError):
                 ec.plan(15, b + 1, max_load=Fraction(other.max_load, 15), time_limit=1)
+    assert code("planned-bernoulli-3", 5, 1, seed=1).num_byzantine == 1  # whose busiest worker computes everything
     with pytest.raises(ValueError, match="scheme must be one of"):
         code("planned-nothing")
 
