@@ -72,7 +72,8 @@ def partition_seconds(runs: Sequence[Mapping[str, Any]]) -> dict[int, float]:
 
 def undisturbed(run: Mapping[str, Any]) -> float:
     """The part of the measured time that the run had a processor, where that can be told: with one thread, no GPU."""
-    if run["device"] != "cpu" or run["transport"] != "in-process" or run["threads"] != 1 or not run["seconds"]:
+    alone = run["device"] == "cpu" and run["transport"] == "in-process" and run["threads"] == 1
+    if not alone or run["processor_seconds"] is None or not run["seconds"]:
         return 1.0
     return min(1.0, run["processor_seconds"] / run["seconds"])
 
@@ -231,5 +232,6 @@ def time_shares(runs: Sequence[Mapping[str, Any]]) -> str:
             total[phase] = total.get(phase, 0.0) + seconds
     whole = sum(total.values()) or 1.0
     parts = ", ".join(f"{phase} {100 * seconds / whole:.0f} %" for phase, seconds in total.items())
-    had = sum(run["processor_seconds"] for run in runs)
-    return f"all runs one after another: {whole:.0f} s, {had:.0f} s of them on a processor: {parts}"
+    had = [run["processor_seconds"] for run in runs if run["processor_seconds"] is not None]
+    said = f", {sum(had):.0f} s of them on a processor" if len(had) == len(runs) else ""
+    return f"all runs one after another: {whole:.0f} s{said}: {parts}"
