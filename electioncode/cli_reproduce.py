@@ -51,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
     add("--target", type=float, metavar="PERCENT", help="level for the time to reach it (default: the paper's, or "
         "where the uncoded curve ends)")  # fmt: skip
     add("--fresh", action="store_true", help="forget the runs that are there")
+    add("--show", action="store_true", help="run nothing: table and picture of the runs that are there")
     change = p.add_argument_group("departing from the figure")
     for option in ("epochs", "max-steps", "train-samples", "test-samples"):
         change.add_argument(f"--{option}", type=int, metavar="N")
@@ -70,6 +71,10 @@ def run(args: argparse.Namespace) -> int:
         found = figures.find(args.figures)
     except ValueError as error:
         raise CommandError(str(error)) from error
+    if args.show:
+        for figure in found:
+            _show_kept(args, figure)
+        return 0
     sizes = {figure.num_workers for figure in found}
     if (args.transport or cli_mpi.guess_transport()) == "mpi" and len(sizes) > 1:
         raise CommandError(f"over MPI figures must have the same number of workers, got {sorted(sizes)}")
@@ -121,7 +126,7 @@ def _prepare(args: argparse.Namespace, figure: Figure, processes: Processes) -> 
             raise CommandError("omniscient colluders see all messages, and so run in one process only: choose --curve")
         for job in todo[: len(figure.curves)]:
             runs.check(job)
-        path = args.out / f"{figure.name}-{args.scale}" / "results.json"
+        path = _path(args, figure)
         transport = "in-process" if processes.world is None else "mpi"
         record = scales.record(figure, options, scales.task(figure, options), transport)
         kept = results.Results(path, figure.name, record, ["electioncode", *args.argv], fresh=args.fresh)
@@ -162,7 +167,7 @@ def _run(args: argparse.Namespace, figure: Figure, prepared: tuple[Results, list
                 flush=True,
             )
     if first:
-        _show(args, figure, kept)
+        _show(args, figure, kept.path, kept.content)
     processes.meet()
 
 
@@ -176,13 +181,31 @@ def _runs(args: argparse.Namespace, todo: list[Job], processes: Processes) -> It
     return runs.run_all(todo, min(jobs, max(1, len(todo))))
 
 
-def _show(args: argparse.Namespace, figure: Figure, kept: Results) -> None:
+def _path(args: argparse.Namespace, figure: Figure) -> Path:
+    return args.out / f"{figure.name}-{args.scale}" / "results.json"
+
+
+def _show_kept(args: argparse.Namespace, figure: Figure) -> None:
+    from electioncode.reproduce import results
+
+    try:
+        content = results.load(_path(args, figure))
+        if not content["runs"]:
+            raise ValueError(f"{_path(args, figure)} holds no runs yet")
+        _show(args, figure, _path(args, figure), content)
+    except (ValueError, OSError) as error:
+        raise CommandError(str(error)) from error
+    except ImportError as error:
+        raise CommandError(missing_extra(error)) from error
+
+
+def _show(args: argparse.Namespace, figure: Figure, path: Path, content: dict[str, Any]) -> None:
     """The table, the picture, and where everything is."""
     from electioncode.reproduce import picture, summary
 
-    settings = kept.content["settings"]
+    settings, runs = content["settings"], content["runs"]
     target = None if args.target is None else args.target / 100
-    rows = summary.rows(figure, kept.runs, args.bandwidth, target)
+    rows = summary.rows(figure, runs, args.bandwidth, target)
     said = summary.verdict(figure, rows)
     name = {"amazon": "logistic regression"}.get(figure.task, settings["model"])
     seeds = max(len(row.runs) for row in rows)
@@ -192,14 +215,15 @@ def _show(args: argparse.Namespace, figure: Figure, kept: Results) -> None:
     )
     if settings["scale"] == "small":
         subtitle += "; SMALL SCALE, not the paper's"
+    over_mpi = settings["transport"] == "mpi"
     table = summary.table(figure, rows, settings["metric"], args.bandwidth, target, settings["transport"])
-    shares = summary.time_shares(kept.runs)
-    print(f"\n{figure.title}\n{subtitle}\n\n{table}\n\n" + "\n".join([*said, shares]) + "\n")
-    file = kept.path.with_name(f"{figure.name}.png")
-    clock = "measured" if settings["transport"] == "mpi" else "modelled"
-    picture.draw(file, figure, rows, settings["metric"], subtitle, _wrapped(said), clock)
-    kept.path.with_name("table.txt").write_text(f"{subtitle}\n\n{table}\n\n" + "\n".join([*said, shares]) + "\n")
-    print(f"wrote {kept.path}, {file.name}, table.txt", flush=True)
+    below = "\n".join(said if over_mpi else [*said, summary.time_shares(runs)])
+    print(f"\n{figure.title}\n{subtitle}\n\n{table}\n\n{below}\n")
+    image = path.with_name(f"{figure.name}.png")
+    clock = "measured" if over_mpi else "modelled"
+    picture.draw(image, figure, rows, settings["metric"], subtitle, _wrapped(said), clock)
+    path.with_name("table.txt").write_text(f"{subtitle}\n\n{table}\n\n{below}\n", encoding="utf-8")
+    print(f"wrote {path}, {image.name}, table.txt", flush=True)
 
 
 def _wrapped(lines: list[str]) -> list[str]:

@@ -407,4 +407,13 @@ def test_summary():
     assert line.split()[:9] == ["deterministic", "2", "1.5", "1", "80.00", "70.00", "90.00", "+20.00", "10.00"]
     assert "deterministic +20.0, bernoulli-2.5 -1.0" in summary.verdict(figure, list(rows.values()))[1]
     shares = summary.time_shares(runs)
+    measured = [{**run, "transport": "mpi", "seconds": 30.0} for run in runs]
+    rows = summary.rows(figure, measured, bandwidth=1.0, target=None)
+    assert rows[2].step_seconds == pytest.approx(3.0)
+    text = summary.table(figure, rows, "test accuracy", 1.0, None, "mpi")
+    assert "modelled" not in text
+    assert next(line for line in text.splitlines() if line.startswith("deterministic")).split()[-3:-1] == [
+        "1.50",
+        "1.00",
+    ]
     assert "120 s, 3 s of them on a processor: gradient 40 %, cast 10 %, vote 20 %" in shares

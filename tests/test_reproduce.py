@@ -116,6 +116,18 @@ def test_what_is_left_behind(figure6):
     assert "paper: Bernoulli codes" in table
 
 
+def test_kept_runs_are_shown_again(figure6, tmp_path, capsys):
+    out, _ = figure6
+    table = (out / "fig6a-full" / "table.txt").read_text()
+    (out / "fig6a-full" / "fig6a.png").unlink()
+    assert main(["reproduce", "fig6a", "--show", "--out", str(out)]) == 0
+    assert (out / "fig6a-full" / "table.txt").read_text() == table
+    assert (out / "fig6a-full" / "fig6a.png").exists()
+    capsys.readouterr()
+    assert main(["reproduce", "fig6a", "--show", "--out", str(tmp_path)]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
 def test_an_interrupted_figure_goes_on(figure6, access, capsys):
     out, runs = figure6
     file = out / "fig6a-full" / "results.json"

@@ -11,12 +11,13 @@ from electioncode.reproduce.figures import Curve, Figure
 
 LEGEND = """\
 r: partitions a worker computes on average; largest load: share of the batch that the busiest worker computes;
-lowest and highest over the seeds. Modelled time of a step: the busiest worker's partitions at the time measured for
+lowest and highest over the seeds. {times}"""
+TIMES = {
+    "in-process": """Modelled time of a step: the busiest worker's partitions at the time measured for
 one, the votes as measured in one process, and all messages through a server's link of {bandwidth:g} Gbit/s.
-Measured: {measured}."""
-MEASURED = {
-    "in-process": "all workers in one process, each gradient once; what other programs took on a CPU is left out",
-    "mpi": "a process a worker and one for the server, over MPI",
+Measured: all workers in one process, each gradient once; what other programs took on a CPU is left out.""",
+    "mpi": """All times are measured at the server, with a process a
+worker over MPI; where there are fewer cores than processes, workers share them.""",
 }
 
 
@@ -27,7 +28,7 @@ class Row:
     Attributes:
         curve: which.
         runs: its records, by seed.
-        step_seconds: modelled time of a step, the mean over the runs.
+        step_seconds: modelled time of a step, the mean over the runs; over MPI the measured one.
         ends: the metric at the end of each run, 0 to 1.
         gain: points of 100 over the uncoded curve of its panel under the same attack, means; None where there is none.
         below: points below the panel's curve without attack; None where there is none.
@@ -79,7 +80,12 @@ def undisturbed(run: Mapping[str, Any]) -> float:
 
 
 def step_seconds(run: Mapping[str, Any], partition: float, bandwidth: float) -> float:
-    """Modelled time of a step: slowest worker, vote, and 2 n messages through one link of so many Gbit/s."""
+    """Modelled time of a step: slowest worker, vote, and 2 n messages through one link of so many Gbit/s.
+
+    Over MPI nothing needs a model: the measured time.
+    """
+    if run["transport"] == "mpi":
+        return run["seconds"] / max(1, run["steps"])
     vote = undisturbed(run) * run["phases"]["vote"] / max(1, run["steps"])
     return run["max_load"] * partition + vote + 8 * run["bytes_per_step"] / (bandwidth * 1e9)
 
@@ -156,10 +162,11 @@ def table(
 ) -> str:
     """The rows as aligned text, panel by panel, with a legend."""
     level = figure.claim.target if target is None else target
+    modelled = ["modelled s to it"] if transport == "in-process" else []
     goal = "the uncoded end" if level is None else f"{100 * level:g} %"
     header = (
         "curve", "seeds", "r", "largest load", f"{metric}, %", "lowest", "highest", "over uncoded",
-        "below no attack", "ms/step", f"epochs to {goal}", "modelled s", "measured s", "run, s",
+        "below no attack", "ms/step", f"epochs to {goal}", *modelled, "measured s to it", "whole run, s",
     )  # fmt: skip
     lines: list[tuple[str, ...] | str] = []
     panel = None
@@ -181,7 +188,7 @@ def table(
                 "" if row.gain is None else f"{row.gain:+.2f}",
                 "" if row.below is None else f"{row.below:.2f}",
                 f"{1e3 * row.step_seconds:.2f}",
-                *([f"{time:.2f}" for time in row.reached] if row.reached else ["-"] * 3),
+                *_reached_cells(row, bool(modelled)),
                 f"{statistics.fmean(undisturbed(run) * run['seconds'] for run in row.runs):.1f}",
             )
         )
@@ -193,9 +200,14 @@ def table(
         return "  ".join([first, *others]).rstrip()
 
     body = [line if isinstance(line, str) else aligned(line) for line in lines]
-    legend = LEGEND.format(bandwidth=bandwidth, measured=MEASURED[transport])
+    legend = LEGEND.format(times=TIMES[transport].format(bandwidth=bandwidth))
     rule = aligned(["-" * w for w in widths])
     return "\n".join([aligned(header), rule, *body, "", legend])
+
+
+def _reached_cells(row: Row, modelled: bool) -> list[str]:
+    epochs, *seconds = ["-"] * 3 if row.reached is None else [f"{time:.2f}" for time in row.reached]
+    return [epochs, *(seconds if modelled else seconds[1:])]
 
 
 def _span(values: Sequence[float], digits: int) -> str:
