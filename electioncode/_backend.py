@@ -183,7 +183,7 @@ class TorchBackend:
 
 Backend = NumpyBackend | TorchBackend | CudaBackend
 _numpy = NumpyBackend()
-_torch: Backend | None = None
+_torch: TorchBackend | CudaBackend | None = None
 _devices: dict[int, CudaBackend] = {}
 
 
@@ -192,6 +192,8 @@ def backend_of(a: Any, function: str, argument: str = "x") -> Backend:
     global _torch
     if isinstance(a, np.ndarray):
         return _numpy
+    if _torch is not None and type(a) is _torch.torch.Tensor and a.is_cpu:  # as below, in a tenth of the time
+        return _torch
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(a, torch.Tensor):
         if a.device.type == "cuda":
