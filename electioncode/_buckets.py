@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from electioncode import _backend
 from electioncode.signs import PackedSigns, _full_mask, words_for
@@ -126,6 +127,28 @@ class Poll:
         winner = self.majority(layout, PackedSigns(words, 64 * layout.num_words, mask), step, 0)
         voters = Counter(number for _, number in abstentions)
         return winner, {number for number, absent in voters.items() if absent == self.num_ranks}
+
+
+def exchange(
+    message: np.ndarray, group: Any, one_for_each: bool = False
+) -> tuple[torch.Tensor, Any]:
+    """Everybody's messages ``(n, bytes)``, straight from each (an all-gather may pass them through other ranks' hands).
+
+    With one_for_each the message ``(n, words)`` has a row for each rank. Returns them with the work to wait for.
+    """
+    device = wire(group)
+    own = torch.from_numpy(message.view(np.uint8)).to(device)
+    n = dist.get_world_size(group)
+    outgoing = list(own.unbind()) if one_for_each else [own] * n
+    inbox = torch.empty((n, outgoing[0].numel()), dtype=torch.uint8, device=device)
+    return inbox, dist.all_to_all(list(inbox.unbind()), outgoing, group=group, async_op=True)
+
+
+def wire(group: Any) -> torch.device:
+    """Where messages lie: on the CPU wherever Gloo can fetch them there."""
+    if "gloo" in dist.get_backend_config(group):
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def memory_order(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

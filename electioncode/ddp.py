@@ -31,7 +31,7 @@ except ImportError as error:
 
 from electioncode import _backend
 from electioncode._ballots import SPARSE, Ballots
-from electioncode._buckets import Layout, Poll, Slot, as_floats
+from electioncode._buckets import Layout, Poll, Slot, as_floats, exchange, wire
 from electioncode.codes import AllocationCode, uncoded
 from electioncode.signs import PackedSigns, words_for
 from electioncode.transport.torch_distributed import check_digests
@@ -221,7 +221,7 @@ class MajorityVoteState:
             futures.append(future)
         if layout.dense:
             dense = torch.cat([host[part] for part in layout.dense])
-            dense, future = self._average(dense, buffer.device)
+            dense, future = self._average(dense)
             futures.append(future)
         if bucket.is_last():
             self._finish_verifying()
@@ -240,25 +240,16 @@ class MajorityVoteState:
         return (futures[0] if len(futures) == 1 else torch.futures.collect_all(futures)).then(count)
 
     def _exchange(self, message: np.ndarray) -> tuple[torch.Tensor, torch.futures.Future]:
-        """Everybody's messages, straight from each: an all-gather may pass them through other ranks' hands."""
-        own = torch.from_numpy(message.view(np.uint8)).to(self._wire())
-        inbox = torch.empty((self.code.num_workers, own.numel()), dtype=torch.uint8, device=own.device)
-        work = dist.all_to_all(list(inbox.unbind()), [own] * len(inbox), group=self.group, async_op=True)
-        self.bytes_sent += (len(inbox) - 1) * own.numel()
+        inbox, work = exchange(message, self.group)
+        self.bytes_sent += inbox[1:].numel()
         return inbox, work.get_future()
 
-    def _average(self, dense: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.futures.Future]:
-        dense = dense.to(self._wire())
+    def _average(self, dense: torch.Tensor) -> tuple[torch.Tensor, torch.futures.Future]:
+        dense = dense.to(wire(self.group))
         work = dist.all_reduce(dense, group=self.group, async_op=True)
         n = self.code.num_workers
         self.bytes_sent += 2 * (n - 1) * dense.numel() * dense.element_size() // n
         return dense, work.get_future()
-
-    def _wire(self) -> torch.device:
-        """Where messages lie: on the CPU wherever Gloo can fetch them there."""
-        if "gloo" in dist.get_backend_config(self.group):
-            return torch.device("cpu")
-        return torch.device("cuda", torch.cuda.current_device())
 
     def _count(self, layout: Layout, inbox: torch.Tensor, host: torch.Tensor, index: int, step: int) -> None:
         winner, nobody = self._poll.count(layout, inbox.cpu().numpy().view(np.uint64), step)
