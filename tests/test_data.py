@@ -21,7 +21,7 @@ WORKER = """
 import hashlib, json, sys
 import numpy as np, torch
 from electioncode.data import Batches
-from electioncode.experiments import datasets, models, runner
+from electioncode.experiments import datasets, models
 
 noise, jobs = json.loads(sys.argv[1])
 torch.set_num_threads(1)
@@ -37,7 +37,7 @@ for order, dropout, shift in jobs:
     digests = {}
     for step, partition in order:
         torch.rand(partition + 1)
-        runner.backward(model, data, batches, step, partition)
+        data.backward(model, batches.indices(step, partition), batches.seed, step, partition)
         flat = torch.cat([p.grad.flatten() for p in model.parameters()]).numpy()
         digests[f"{step} {partition}"] = hashlib.sha256(flat.tobytes()).hexdigest()
     results.append(digests)
