@@ -24,7 +24,7 @@ try:
     from torch.distributed.fsdp._fully_shard._fsdp_api import ReduceScatter
 except ImportError as error:
     raise ImportError(
-        "electioncode.fsdp needs PyTorch with FSDP2's custom communication (2.8 or newer): "
+        "electioncode.fsdp needs a PyTorch whose FSDP2 takes custom communication (2.13 does): "
         f"pip install --upgrade 'electioncode[torch]' [{error}]"
     ) from error
 

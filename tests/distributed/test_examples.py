@@ -1,0 +1,66 @@
+"""Every example, started as its first lines say (with fewer ranks and steps), prints what it promises."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from ranks import run
+
+pytest.importorskip("torch")
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def torchrun(num_ranks, name, *options):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_ranks)]
+    return run([*launcher, str(EXAMPLES / name), *options], 180)
+
+
+def test_ddp_with_a_checkpoint_on_the_way(tmp_path):
+    checkpoint = f"--checkpoint={tmp_path}/saved"
+    first = torchrun(2, "ddp.py", "--epochs=1", checkpoint)
+    second = torchrun(2, "ddp.py", "--epochs=2", checkpoint)
+    losses = [float(x) for x in re.findall(r"epoch \d: loss ([\d.]+)", first + second)]
+    assert len(losses) == 2 and losses[1] < losses[0]
+    assert first.count("all ranks hold the same model: True") == second.count("the same model: True") == 1
+    assert 31 < float(re.search(r", ([\d.]+) times as many", first)[1]) < 32
+
+
+def test_coded_ddp():
+    output = torchrun(3, "coded_ddp.py", "--epochs=1")
+    honest, attacked, uncoded = re.findall(r"parameters (\w+)", output)
+    assert honest == attacked != uncoded
+    assert "the code stands 1 of 3 ranks" in output
+
+
+def test_hsdp():
+    output = torchrun(3, "hsdp.py", "--steps=12")
+    assert "the same to the last bit" in output
+    losses = [float(x) for x in re.findall(r"loss ([\d.]+) where all", output)]
+    assert losses[-1] < losses[0]
+
+
+def test_gpt():
+    output = torchrun(2, "gpt.py", "--steps=30", "--width=64", "--context=32")
+    bits = [float(x) for x in re.findall(r"([\d.]+) bits a character", output)]
+    assert bits[0] > 7.5 and bits[-1] < 7
+
+
+def test_mpi_loop():
+    pytest.importorskip("mpi4py")
+    program = Path(sys.prefix) / "bin" / "mpiexec.hydra"
+    if not program.exists():
+        pytest.skip("mpich is not installed (make test installs it)")
+    options = ["-genv", "MPIR_CVAR_ENABLE_HEAVY_YIELD", "1", "-genv", "MPI4PY_LIBMPI"]
+    library = Path(sys.prefix) / "lib" / "libmpi.so.12"
+    python = [sys.executable, "-m", "mpi4py", str(EXAMPLES / "mpi_loop.py"), "--steps=20"]
+    output = run([str(program), *options, str(library), "-n", "4", *python], 120)
+    assert "bit-identical" in output
+    assert len(set(re.findall(r"parameters (\w+)", output))) == 1
+
+
+def test_examples_are_short():
+    lengths = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
+    assert len(lengths) == 5 and max(lengths.values()) < 80, lengths
