@@ -14,7 +14,7 @@ TEST_TOOLS := pytest hypothesis pytest-benchmark ml_dtypes
 LINT_TOOLS := ruff mypy
 SOURCES := pyproject.toml CMakeLists.txt electioncode/_version.py $(shell find csrc -type f)
 
-.PHONY: train test sanitize test-arm setup lint clean help
+.PHONY: train test gpu sanitize test-arm setup lint clean help
 
 # Waiting MPICH processes offer the core at every poll, which is not enough where there are more processes than
 # cores: heavy yielding makes them sleep. (Open MPI: --mca mpi_yield_when_idle 1.)
@@ -69,6 +69,19 @@ test-arm: build/records.bin
 	    echo "test-arm: skipped, needs the packages g++-aarch64-linux-gnu and qemu-user"; \
 	fi
 
+# On a machine with an NVIDIA GPU, nvcc, and a torch that has CUDA (in VENV, or another Python as GPU_PY): the tests on
+# the GPU, again under each of compute-sanitizer's tools, then the benchmark. torch's cache of memory is off for the
+# tools, so that they see the end of each tensor.
+GPU_PY ?= $(PY)
+GPU_TESTS := $(GPU_PY) -m pytest tests/test_cuda.py -k gpu
+gpu: setup
+	$(GPU_PY) bench/gpu.py --quick >/dev/null
+	$(GPU_TESTS)
+	for tool in memcheck racecheck initcheck; do \
+	    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool --error-exitcode 9 $(GPU_TESTS) || exit 1; \
+	done
+	$(GPU_PY) bench/gpu.py --json build/gpu.json
+
 clean:  ## all but runs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .benchmarks .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -77,6 +90,7 @@ help:
 	@echo "make train   run the main job over MPI: a server and WORKERS=$(WORKERS) workers, BYZANTINE=$(BYZANTINE) of \
 	them lying; ARGS='...' goes to 'electioncode train'"
 	@echo "make test    pass all tests; ARGS='...' goes to pytest"
+	@echo "make gpu     the CUDA kernels on a GPU: tests, compute-sanitizer, benchmark"
 	@echo "make sanitize  the native core under the address, undefined-behaviour and thread sanitizers"
 	@echo "make test-arm  the native core on AArch64 under qemu-user"
 	@echo "make lint    ruff and mypy"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -13,7 +18,9 @@ from electioncode import _backend, reference
 
 torch = pytest.importorskip("torch")
 
-from cuda_places import assert_votes, bits  # noqa: E402
+from cuda_places import Place, assert_votes, bits  # noqa: E402
+
+HOST = Place("cpu")
 
 DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 POLICIES = ["plus", "minus", "random", "abstain"]
@@ -261,10 +268,10 @@ def gradients(place, dtype, step, count=1):
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("maximize", [False, True])
 def test_signum(place, dtype, momentum, maximize):
-    """As torch's operations, each rounded: momentum and signs, and the update, of many tensors in few launches."""
+    """As torch's operations on the CPU, each rounded: momentum and signs, and the update, of many tensors at once."""
     count = 14 if dtype == torch.float32 else 1  # 112 tensors: more than one launch takes
     lr, decay = 0.01, 0.1
-    ours, theirs = (parameters(place, dtype, 3, count) for _ in range(2))
+    ours, theirs = (parameters(where, dtype, 3, count) for where in (place, HOST))
     buffers = [torch.zeros_like(p) for p in theirs]
     optimizer = ec.Signum(ours, lr, momentum, decay, maximize=maximize)
     for step in range(3):
@@ -272,7 +279,7 @@ def test_signum(place, dtype, momentum, maximize):
             p.grad = g
         optimizer.step()
         with torch.no_grad():
-            for p, v, g in zip(theirs, buffers, gradients(place, dtype, step, count), strict=True):
+            for p, v, g in zip(theirs, buffers, gradients(HOST, dtype, step, count), strict=True):
                 g = -g if maximize else g
                 v.copy_(v * momentum + g * (1 - momentum) if momentum else g)
                 p.mul_(1 - lr * decay)
@@ -287,13 +294,13 @@ def test_signum(place, dtype, momentum, maximize):
 
 def test_lion(place):
     """The signs of one sum and the momentum of another, as torch's operations."""
-    ours, theirs = (parameters(place, torch.float32, 3) for _ in range(2))
+    ours, theirs = (parameters(where, torch.float32, 3) for where in (place, HOST))
     buffers = [torch.zeros_like(p) for p in theirs]
     optimizer = ec.Lion(ours, 0.01, (0.9, 0.99), 0.1)
     for step in range(3):
         with torch.no_grad():
-            for p, q, m, g in zip(ours, theirs, buffers, gradients(place, torch.float32, step), strict=True):
-                p.grad = g
+            for p, q, m, g in zip(ours, theirs, buffers, gradients(HOST, torch.float32, step), strict=True):
+                p.grad = g.to(place.device)
                 direction = torch.sign(m * 0.9 + g * (1 - 0.9))
                 m.copy_(m * 0.99 + g * (1 - 0.99))
                 q.mul_(1 - 0.01 * 0.1).add_(direction, alpha=-0.01)
@@ -372,13 +379,12 @@ def _train_on_host(code, params):
     """The same in NumPy's reference: momentum per partition, signs, vote of the code, update."""
     flat = [p.detach().numpy().reshape(-1).copy() for p in params]
     momenta = [[np.zeros_like(a) for a in flat] for _ in range(3)]
-    host = type("Host", (), {"device": "cpu"})()
     sizes = [(a.size + 63) // 64 for a in flat]
     total = 64 * sum(sizes)
     for step in range(3):
         rows, masks = [], []
         for j in range(3):
-            grads = [g.numpy().reshape(-1) for g in gradients(host, torch.float32, 10 * step + j)]
+            grads = [g.numpy().reshape(-1) for g in gradients(HOST, torch.float32, 10 * step + j)]
             random = reference.to_bits(reference.random_words(total // 64, 1, step, j, reference.PURPOSE_ZERO), total)
             vote, voted, first = np.zeros(total, dtype=bool), np.zeros(total, dtype=bool), 0
             for i, g in enumerate(grads):
@@ -446,6 +452,88 @@ def test_frames_of_a_device(place, rng):
     assert votes.to_bytes(step=3, sender=4) == ec.pack(x, "abstain").to_bytes(step=3, sender=4)
     assert votes == ec.pack(x, "abstain")
     assert "cuda" in repr(votes)
+
+
+def test_the_benchmark(place, monkeypatch, rng):
+    """bench/gpu.py: its checks find what is wrong, and every row that it would time runs."""
+    spec = importlib.util.spec_from_file_location("gpu", Path(__file__).parent.parent / "bench" / "gpu.py")
+    gpu = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gpu)
+    monkeypatch.setattr(gpu, "DEVICE", place.device)
+    assert gpu.check(torch, rng, (1, 700), 40) > 400
+    with monkeypatch.context() as m, pytest.raises(AssertionError, match="pack float16 700 plus"):
+        m.setattr(ec, "pack", lambda *a, pack=ec.pack, **k: pack(a[0] * (-1 if "out" in k else 1), *a[1:], **k))
+        gpu.check(torch, rng, (700,))
+    monkeypatch.setattr(gpu, "Sets", lambda torch, nbytes: [0])
+    monkeypatch.setattr(gpu, "seconds_each", lambda torch, calls: [call() for call in calls] and 1.0)
+    table = gpu.Table(torch)
+    gpu.time_all(torch, table, 1000, (3, 15))
+    few = gpu.resnet18_sizes()[1:3]
+    monkeypatch.setattr(gpu, "resnet18_sizes", lambda: few)
+    monkeypatch.setattr(gpu, "RESNET18", 128)
+    gpu.time_step(torch, table)
+    assert len(table.rows) == 11
+    assert all(row["share_of_copy"] > 0 for row in table.rows)
+
+
+def test_the_benchmark_refuses_where_there_is_no_gpu():
+    if _backend.cuda_unavailable() is None:
+        pytest.skip("there is a GPU")
+    script = Path(__file__).parent.parent / "bench" / "gpu.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "measured nothing: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+def test_nothing_is_read_or_written_past_a_buffer(place, rng, at_end):
+    """Every operation with every buffer next to a guard page, as far as memory of the host stands for a device's."""
+    if place.device != "cpu":
+        pytest.skip("compute-sanitizer sees it on a GPU: make gpu")
+    from test_core import guarded
+
+    def tensor(values):
+        a = guarded(values.nbytes, at_end).view(values.dtype)
+        a[:] = values
+        return torch.from_numpy(a)
+
+    for d in (1, 63, 64, 65, 513, 2048, 2100):
+        w = (d + 63) // 64
+
+        def words(values=None, w=w):
+            return tensor(rng.integers(-(2**63), 2**63, w) if values is None else values.view(np.int64))
+
+        for dtype in (np.float16, np.float32, np.float64):
+            x, v = (tensor(rng.standard_normal(d).astype(dtype)) for _ in range(2))
+            for zero in ("plus", "random", "abstain"):
+                out = ec.PackedSigns(words(), d, words() if zero == "abstain" else None)
+                ec.pack(x, zero, out=out)
+                out.unpack(out=v)
+            p = torch.nn.Parameter(x)
+            p.grad = v
+            optimizer = ec.Signum([p], 0.1)
+            optimizer.state[p]["momentum_buffer"] = tensor(rng.standard_normal(d).astype(dtype))
+            optimizer.step()
+        full = reference.to_words(np.ones(d, dtype=bool))
+        for n in (1, 2, 16, 40):
+            packed = ec.pack(rng.standard_normal((n, d)))
+            rows = [ec.PackedSigns(words(row), d) for row in packed.words]
+            for tie in ("plus", "random", "abstain"):
+                out = ec.PackedSigns(words(), d, words() if tie == "abstain" else None)
+                for voters in (rows, [ec.PackedSigns(r.words, d, words(full)) for r in rows]):
+                    assert ec.majority(voters, tie, out=out) == ec.majority(packed, tie)
+            ec.disagreement(rows, rows[0])
+            tally = ec.Tally(d, 2 * n)
+            for row in rows:
+                tally.add(row)
+                tally.add(ec.PackedSigns(row.words, d, words(full)))
+            tally.margin()
+        flat = tensor(ec.pack(rng.standard_normal((9, d))).words.view(np.int64).reshape(-1))
+        votes = ec.PackedSigns(flat.view(9, w), d)
+        for code in (ec.deterministic(9, 2), ec.bernoulli(9, redundancy=3, seed=1)):
+            ec.local_majorities(votes, code, "abstain")
+            ec.coded_majority(votes, code, "random")
 
 
 def test_on_a_gpu():
