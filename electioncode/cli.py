@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,6 +44,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if message:
         print(f"electioncode {args.command}: error: {message}", file=sys.stderr)
     return 2
+
+
+def check_device(device: str) -> None:
+    """Raises a CommandError unless torch can use the device; on a GPU, torch then computes the same bits every time."""
+    import torch
+
+    try:
+        if torch.device(device).type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for below
+            torch.use_deterministic_algorithms(True)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch is built without CUDA
+        torch.use_deterministic_algorithms(False)
+        raise CommandError(f"--device {device} cannot be used: {error}") from error
 
 
 def missing_extra(error: ImportError) -> str:

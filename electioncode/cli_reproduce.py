@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from electioncode import cli_mpi
-from electioncode.cli import CommandError, missing_extra
+from electioncode.cli import CommandError, check_device, missing_extra
 
 if TYPE_CHECKING:
     from electioncode.experiments.processes import Processes
@@ -119,7 +119,7 @@ def _prepare(args: argparse.Namespace, figure: Figure, processes: Processes) -> 
             args.data, args.scale, args.device, args.threads, args.momentum_at, args.epochs, args.max_steps,
             args.train_samples, args.test_samples, args.model, args.lr,
         )  # fmt: skip
-        _check_device(args.device)
+        check_device(args.device)
         seeds = range(args.seeds or (1 if args.scale == "small" else figure.seeds))
         todo = runs.jobs(figure, seeds, options, args.curve)
         if processes.world is not None and any(runs.scheme_of(job).attack == "omniscient" for job in todo):
@@ -137,15 +137,6 @@ def _prepare(args: argparse.Namespace, figure: Figure, processes: Processes) -> 
     except ImportError as error:
         raise CommandError(missing_extra(error)) from error
     return kept, [job for job in todo if not kept.has(job.curve.name, job.seed)]
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch is built without CUDA
-        raise CommandError(f"--device {device} cannot be used: {error}") from error
 
 
 def _run(args: argparse.Namespace, figure: Figure, prepared: tuple[Results, list[Job]], processes: Processes) -> None:

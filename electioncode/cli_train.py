@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from electioncode import attacks, cli_mpi
-from electioncode.cli import CommandError, missing_extra
+from electioncode.cli import CommandError, check_device, missing_extra
 
 if TYPE_CHECKING:
     from electioncode.experiments.datasets import Dataset
@@ -87,6 +87,7 @@ def add_parser(subparsers: Any) -> None:
         help="sign of 0 (default: plus)",
     )
     add("--seed", type=int, default=0, help="of everything random (default: 0)")
+    add("--device", default="cpu", help="of the models: cpu, cuda, cuda:1 ... (default: cpu)")
     add(
         "--threads",
         type=int,
@@ -184,6 +185,7 @@ def _prepare(args: argparse.Namespace, processes: Processes) -> Job:
     import electioncode
     from electioncode.experiments import datasets, models, runner
 
+    check_device(args.device)
     torch.set_num_threads(args.threads)
     electioncode.set_num_threads(args.threads)
     try:
@@ -240,6 +242,7 @@ def _settings(args: argparse.Namespace, data: Dataset) -> Settings:
         seed=args.seed,
         dropout=args.dropout,
         max_steps=args.max_steps,
+        device=args.device,
     )
 
 

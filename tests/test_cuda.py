@@ -536,6 +536,27 @@ def test_nothing_is_read_or_written_past_a_buffer(place, rng, at_end):
             ec.coded_majority(votes, code, "random")
 
 
+def test_graphs_and_streams(place, rng):
+    """On a GPU: calls are captured in a graph and replayed on new data, on a stream that is not the default."""
+    if place.device == "cpu":
+        pytest.skip("needs a GPU: the emulation has neither streams nor graphs")
+    x = torch.randn(9, 5000, device=place.device)
+    votes, code = ec.pack(x), ec.deterministic(9, 2)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            ec.pack(x, out=votes)
+            winner, counts = ec.majority(votes, "random", return_disagreement=True)
+            coded = ec.coded_majority(votes, code)
+        x.copy_(torch.from_numpy(rng.standard_normal((9, 5000))))
+        graph.replay()
+        torch.cuda.current_stream().synchronize()
+        again = ec.pack(x.cpu().numpy())
+    assert winner == ec.majority(again, "random")
+    np.testing.assert_array_equal(counts.cpu().numpy(), ec.disagreement(again, ec.majority(again, "random")))
+    assert coded == ec.coded_majority(again, code)
+
+
 def test_on_a_gpu():
     """Says where all tests of this file ran: they have a variant "gpu" only where there is one."""
     why = _backend.cuda_unavailable()

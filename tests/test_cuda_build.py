@@ -125,6 +125,15 @@ def test_asking_for_a_gpu_where_there_is_none(monkeypatch):
     ec.synchronize()  # no device was used: nothing to wait for
 
 
+@pytest.mark.parametrize("device", ["cuda:63", "nonsense"])
+def test_training_refuses_a_device_that_is_not_there(capsys, device):
+    pytest.importorskip("torch")
+    from electioncode.cli import main
+
+    assert main(["train", "--device", device, "--transport", "in-process"]) == 2
+    assert f"--device {device} cannot be used: " in capsys.readouterr().err
+
+
 @needs_cuda
 def test_build_config():
     assert re.match(r"nvcc \d+\.\d+.*-real.*-virtual", ec.build_config()["cuda"])
