@@ -542,12 +542,17 @@ def test_graphs_and_streams(place, rng):
         pytest.skip("needs a GPU: the emulation has neither streams nor graphs")
     x = torch.randn(9, 5000, device=place.device)
     votes, code = ec.pack(x), ec.deterministic(9, 2)
+
+    def step():
+        ec.pack(x, out=votes)
+        return (*ec.majority(votes, "random", return_disagreement=True), ec.coded_majority(votes, code))
+
+    torch.cuda.synchronize()
     with torch.cuda.stream(torch.cuda.Stream()):
+        step()  # once before it is captured: kernels are loaded at their first launch
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            ec.pack(x, out=votes)
-            winner, counts = ec.majority(votes, "random", return_disagreement=True)
-            coded = ec.coded_majority(votes, code)
+            winner, counts, coded = step()
         x.copy_(torch.from_numpy(rng.standard_normal((9, 5000))))
         graph.replay()
         torch.cuda.current_stream().synchronize()
