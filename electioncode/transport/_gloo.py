@@ -37,6 +37,7 @@ MAX_LATE: Final = 16  # messages of one peer that are still waited for
 _MAX_NOTICES: Final = 4096  # then a peer that fetches nothing is given up
 _CONNECT: Final = timedelta(minutes=30)
 _FOR_EVER: Final = timedelta(days=365)
+_JOIN_SECONDS: Final = 1.0
 _TAGS: Final = 1 << 30
 
 
@@ -224,8 +225,10 @@ class _Line:
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread once all before is done. It does not keep the process alive until then."""
+        """Ends the thread: now, or once all before is done. It does not keep the process alive until then."""
         self._works.put(None)
+        if self._thread is not None and not self.pending:
+            self._thread.join(_JOIN_SECONDS)  # a thread that still runs while the interpreter ends can abort it
 
     def _run(self) -> None:
         while (item := self._works.get()) is not None:
@@ -234,6 +237,7 @@ class _Line:
                 item[0].wait(_FOR_EVER)
             except RuntimeError as failure:  # the connection is closed
                 error = str(failure)
+            del item  # it keeps the connections open
             self._events.put((self, error))
 
 

@@ -184,6 +184,17 @@ def wrapped_in_one_bucket(code, **rules):
         wrapped = several
 
 
+def views() -> None:
+    """DDP's own options change nothing."""
+    for code in (None, ec.cyclic(dist.get_world_size(), 2)):
+        plain, _, _ = train(code)
+        for options in ({"gradient_as_bucket_view": True}, {"static_graph": True}):
+            if code is not None and "static_graph" in options:
+                continue  # which PyTorch does not allow together with no_sync
+            changed, _, _ = train(code, ddp=options)
+            assert torch.equal(plain, changed), (code, options)
+
+
 class Branches(nn.Module):
     """Rank r uses branch r % 2; nobody uses the third."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
-from ranks import start
+from ranks import HERE, run, start
 
 pytest.importorskip("torch")
 TOPOLOGIES = ("server", "allgather", "sharded")
@@ -30,3 +32,8 @@ def test_liars_and_stragglers_cost_their_own_vote():
 
 def test_the_death_of_a_rank_costs_its_vote():
     start(4, "transport", "dies")
+
+
+def test_processes_under_torchrun_end_in_order():
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    assert run([*launcher, str(HERE / "leave.py")], 120).count("leaves") == 3
