@@ -1,4 +1,4 @@
-"""A rank under torchrun that votes, and leaves with a transport closed, one open, and one that still waits."""
+"""A rank under torchrun that votes, and leaves with transports closed, open, forgotten, and one that still waits."""
 
 from __future__ import annotations
 
@@ -26,4 +26,8 @@ if rank == 1:
 else:
     elections[2].transport.timeout = 0.2
     assert vote(elections[2], x) == expected(code, x, 1, {1})
+for topology in ("server", "sharded"):
+    forgotten = TorchTransport(topology=topology, trusted_workers=True, timeout=20, verify_every=1)
+    last = ec.Election(ec.uncoded(forgotten.num_workers), forgotten)
+    vote(last, gradients(last.code, 3000, 0))
 print(f"rank {rank} leaves")
