@@ -49,8 +49,7 @@ struct Target {
 };
 
 template <int N, Tie kTie, bool kPart>
-[[gnu::always_inline]] static inline void vote_vector(const Word* const* rows, const VoteJob& job, const Target& target, std::size_t w, std::size_t n,
-                               const Word* random) {
+[[gnu::always_inline]] static inline void vote_vector(const Word* const* rows, const Target& target, std::size_t w, std::size_t n, const Word* random) {
     constexpr int kPlanes = bit_length(N);
     Vec x[N], plane[kPlanes];
 #pragma GCC unroll 16
@@ -86,10 +85,10 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
         if constexpr (kDraws) random_words(job.random, random, job.first_word + first, job.first_word + stop);
         std::size_t w = first;
         for (; w + kVecWords <= stop && w + kVecWords <= whole; w += kVecWords)
-            vote_vector<N, kTie, false>(rows, job, target, w, kVecWords, random + (kDraws ? w - first : 0));
+            vote_vector<N, kTie, false>(rows, target, w, kVecWords, random + (kDraws ? w - first : 0));
         for (; w < stop; w += kVecWords) {
             const std::size_t n = stop - w < kVecWords ? stop - w : kVecWords;
-            vote_vector<N, kTie, true>(rows, job, target, w, n, random + (kDraws ? w - first : 0));
+            vote_vector<N, kTie, true>(rows, target, w, n, random + (kDraws ? w - first : 0));
         }
     };
     const std::size_t first = target.aligned(begin, end);
