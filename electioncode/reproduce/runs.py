@@ -62,7 +62,7 @@ def check(job: Job) -> None:
 
 def run(job: Job, transport: Transport | None = None, *, evaluate: bool = True) -> dict[str, Any]:
     """One run, as its record; in this process unless a transport says otherwise."""
-    _use_threads(job.options.threads)
+    _prepare_process(job.options)
     scheme = scheme_of(job)
     task = scales.task(job.figure, job.options)
     settings = scales.settings(job.figure, job.curve, job.seed, job.options)
@@ -136,9 +136,8 @@ def run_over(
             yield job, run(job, one, evaluate=evaluate)
 
 
-def _use_threads(threads: int) -> None:
-    torch.set_num_threads(threads)
-    electioncode.set_num_threads(threads)
-    if torch.cuda.is_available():  # the same bits every time
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
+def _prepare_process(options: Options) -> None:
+    torch.set_num_threads(options.threads)
+    electioncode.set_num_threads(options.threads)
+    if torch.device(options.device).type == "cuda":  # the same bits every time, in this process as in the first
+        torch.use_deterministic_algorithms(True)
