@@ -199,10 +199,11 @@ def _show(args: argparse.Namespace, figure: Figure, path: Path, content: dict[st
     rows = summary.rows(figure, runs, args.bandwidth, target)
     said = summary.verdict(figure, rows)
     name = {"amazon": "logistic regression"}.get(figure.task, settings["model"])
-    seeds = max(len(row.runs) for row in rows)
+    counts = [len(row.runs) for row in rows if row.curve.varies]
+    seeds = f"{min(counts)} to {max(counts)}" if len(set(counts)) > 1 else f"{max(counts, default=1)}"
     subtitle = (
         f"{name}, {settings['train_samples']:,} training samples, {settings['epochs']} epochs, "
-        f"{settings['batch_size']} samples a step, {seeds} seed{'s' if seeds > 1 else ''}"
+        f"{settings['batch_size']} samples a step, {seeds} seed{'' if seeds == '1' else 's'}"
     )
     if settings["scale"] == "small":
         subtitle += "; SMALL SCALE, not the paper's"
