@@ -190,8 +190,8 @@ _ALL = (
     _cifar("fig5a", 5, 2, 240, ("deterministic-1", "bernoulli-2.5")),
     _cifar("fig5b", 9, 3, 126, ("bernoulli-3", "bernoulli-2")),
     _cifar("fig5c", 15, 6, 240, ("bernoulli-3", "bernoulli-2")),
-    _amazon("fig6a", 15, 15, 26_325, "5 minutes on 2 cores", log=_LOG, drawn=True),
-    _amazon("fig6b", 49, 5, 28_665, "10 minutes on 2 cores", log={}, drawn=False),
+    _amazon("fig6a", 15, 15, 26_325, "about 5 minutes on 2 idle cores", log=_LOG, drawn=True),
+    _amazon("fig6b", 49, 5, 28_665, "about 12 minutes on 2 idle cores", log={}, drawn=False),
 )
 FIGURES: dict[str, Figure] = {f.name: f for g in _ALL for f in (g, _beyond(g))}
 
