@@ -13,9 +13,19 @@ pytest.importorskip("torch")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+# A rank that is over may be aborted by a thread that outlived its process group: about 1 run of 80, on a loaded machine.
+ABORTED_AT_EXIT = "terminate called without an active exception"
+
+
 def torchrun(num_ranks, name, *options):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_ranks)]
-    return run([*launcher, str(EXAMPLES / name), *options], 180)
+    command = [*launcher, str(EXAMPLES / name), *options]
+    try:
+        return run(command, 180)
+    except pytest.fail.Exception as failure:
+        if ABORTED_AT_EXIT not in str(failure):
+            raise
+    return run(command, 180)
 
 
 def test_ddp_with_a_checkpoint_on_the_way(tmp_path):
