@@ -30,7 +30,7 @@ except ImportError as error:
     raise ImportError("electioncode.ddp needs PyTorch: pip install 'electioncode[torch]'") from error
 
 from electioncode import _backend
-from electioncode._ballots import SPARSE, Ballots
+from electioncode._bucket_votes import SPARSE, Ballots
 from electioncode._buckets import Layout, Poll, Slot, as_floats, exchange, wire
 from electioncode.codes import AllocationCode, uncoded
 from electioncode.signs import PackedSigns, words_for

@@ -29,7 +29,7 @@ except ImportError as error:
     ) from error
 
 from electioncode import _backend
-from electioncode._ballots import Ballots
+from electioncode._bucket_votes import Ballots
 from electioncode._buckets import Layout, Poll, Slot, as_floats, exchange
 from electioncode.codes import AllocationCode, uncoded
 from electioncode.signs import PackedSigns, pack

@@ -13,8 +13,8 @@ pytest.importorskip("torch")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-# PyTorch aborts a process if a thread of Gloo lets go of a collective's tensors while the interpreter ends: about 1 run of
-# 80, on a loaded machine.
+# PyTorch aborts a process if a thread of Gloo lets go of a tensor while the interpreter ends: about 1 run of 80, on a
+# loaded machine.
 ABORTED_AT_EXIT = "terminate called without an active exception"
 
 
