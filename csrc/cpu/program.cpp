@@ -180,6 +180,7 @@ CodedJob Program::job(const CodedVote& vote) const {
 
 void Program::run(const CodedJob& job, std::size_t words, std::size_t bytes, std::size_t scratch) const {
     const int participants = threads_for(bytes);
+    scratch = (scratch + 1023) / 512 * 512;  // a page apart: else one thread prefetches what the other writes
     Word* memory = scratch_words(static_cast<std::size_t>(participants) * scratch);
     const KernelTable& table = kernels();
     parallel_for(words, participants, [&](int i, std::size_t begin, std::size_t end) {
