@@ -19,7 +19,7 @@ static void count_alone(const Word* const* rows, std::size_t messages, std::size
 using CountAlone = void (*)(const Word* const*, std::size_t, std::size_t, std::size_t, Word*, std::size_t);
 template <bool kTiesPlus, bool kPart>
 static CountAlone alone_counter(std::size_t rows) {
-    static constexpr CountAlone table[kMaxDirect + 1] = {
+    static constexpr CountAlone table[kDirectRows + 1] = {
         nullptr,
         count_alone<1, true, kPart>, count_alone<2, kTiesPlus, kPart>, count_alone<3, true, kPart>, count_alone<4, kTiesPlus, kPart>,
         count_alone<5, true, kPart>, count_alone<6, kTiesPlus, kPart>, count_alone<7, true, kPart>, count_alone<8, kTiesPlus, kPart>,
@@ -134,7 +134,7 @@ static void vote_on_messages(const CodedJob& job, Word* message, std::size_t beg
     const int planes = bit_length(job.num_voters);
     const std::uint64_t more = majority_limit(job.num_voters, false), half = majority_limit(job.num_voters, true);
     const bool draws = job.tie == Tie::kRandom && half < more;
-    const CountAlone count = draws || job.tie == Tie::kAbstain || job.num_voters > kMaxDirect ? nullptr
+    const CountAlone count = draws || job.tie == Tie::kAbstain || job.num_voters > kDirectRows ? nullptr
                              : job.tie == Tie::kPlus ? alone_counter<true, false>(job.num_voters)
                                                      : alone_counter<false, false>(job.num_voters);
     constexpr std::size_t kDrawn = 64;

@@ -11,7 +11,6 @@ namespace electioncode {
 
 namespace {
 
-constexpr std::size_t kDirectRows = 16;                    // what the kernels count in registers
 constexpr std::size_t kCacheWords = std::size_t{1} << 15;  // 256 KiB: partitions' and workers' rows of one tile
 
 // One vote a message, for abstentions and random ties; `out` of a job is set by whoever runs it.

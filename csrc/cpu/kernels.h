@@ -118,6 +118,7 @@ constexpr std::size_t kCounterWords = 32768;      // all planes of a tile
 constexpr std::size_t kPlainTileWords = 4096;     // long stretches of each row keep the memory's prefetching going
 constexpr std::size_t kDerivedTileWords = 1024;   // where rows must be derived
 constexpr std::size_t kGroupRows = 16;
+constexpr std::size_t kDirectRows = 16;           // rows of a vote that are counted in registers
 constexpr std::size_t kVoteScratchWords = kCounterWords + kGroupRows * kDerivedTileWords;  // 384 KiB a thread
 constexpr std::size_t counter_tile(int planes, bool plain) {
     const std::size_t fits = kCounterWords / static_cast<std::size_t>(planes) / 8 * 8;

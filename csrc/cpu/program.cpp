@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include <algorithm>
+#include <bit>
 #include <iterator>
 #include <map>
 #include <numeric>
@@ -13,20 +14,12 @@ namespace electioncode {
 
 namespace {
 
-constexpr std::size_t kDirectRows = 16;    // what the kernels count in registers
-constexpr std::size_t kCountedRows = 4095;
+constexpr std::size_t kCountedRows = (std::size_t{1} << kMaxChainPlanes) - 1;
 
-int bit_length(std::uint64_t n) {
-    int length = 0;
-    for (; n; n >>= 1) ++length;
-    return length;
-}
+int planes_for(std::size_t count) { return static_cast<int>(std::bit_width(count)); }
 
 struct Change {
     Members added, removed;
-
-    std::size_t pairs() const { return std::min(added.size(), removed.size()); }
-    std::size_t singles() const { return std::max(added.size(), removed.size()) - pairs(); }
 };
 
 Change change_between(const Members& from, const Members& to) {
@@ -36,11 +29,27 @@ Change change_between(const Members& from, const Members& to) {
     return change;
 }
 
+// Members as bits: the search below compares every two messages, at every vote.
+using Bits = std::vector<std::uint64_t>;
+
+Bits bits_of(const Members& members) {
+    Bits bits(members.empty() ? 0 : members.back() / 64 + 1);
+    for (const std::size_t m : members) bits[m / 64] |= std::uint64_t{1} << (m % 64);
+    return bits;
+}
+
+std::size_t common(const Bits& a, const Bits& b) {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) count += static_cast<std::size_t>(std::popcount(a[i] & b[i]));
+    return count;
+}
+
 // Instructions a vector, roughly: a load and two for each row; a load or two and two a plane for each change.
-std::size_t cost_alone(std::size_t rows) { return 3 * rows + (rows <= kDirectRows ? 0 : 4 * static_cast<std::size_t>(bit_length(rows))); }
-std::size_t cost_of(const Change& change, std::size_t rows) {
-    const std::size_t planes = static_cast<std::size_t>(bit_length(rows));
-    return (4 + 2 * planes) * change.pairs() + (2 + 2 * planes) * change.singles() + planes;
+std::size_t cost_alone(std::size_t rows) { return 3 * rows + (rows <= kDirectRows ? 0 : 4 * static_cast<std::size_t>(planes_for(rows))); }
+std::size_t cost_of(std::size_t added, std::size_t removed, std::size_t rows) {
+    const std::size_t planes = static_cast<std::size_t>(planes_for(rows));
+    const std::size_t pairs = std::min(added, removed), singles = std::max(added, removed) - pairs;
+    return (4 + 2 * planes) * pairs + (2 + 2 * planes) * singles + planes;
 }
 
 // A message to compute, alone or from the counters of the one before.
@@ -52,17 +61,22 @@ struct Step {
 
 // Greedy: always the cheapest next message. Rows of a cyclic code come out one from the other, by one pair each.
 std::vector<Step> chain_messages(const std::vector<Message>& messages, std::vector<std::size_t> left) {
+    std::vector<Bits> bits;
+    for (const Message& message : messages) bits.push_back(bits_of(message.members));
     std::vector<Step> steps;
     while (!left.empty()) {
         std::size_t best = 0, best_cost = ~std::size_t{0};
-        Step step{0, false, {}};
+        bool continues = false;
         for (std::size_t i = 0; i < left.size(); ++i) {
-            const Members& members = messages[left[i]].members;
-            if (const std::size_t cost = cost_alone(members.size()); cost < best_cost) best = i, best_cost = cost, step = {left[i], false, {}};
+            const std::size_t size = messages[left[i]].members.size();
+            if (const std::size_t cost = cost_alone(size); cost < best_cost) best = i, best_cost = cost, continues = false;
             if (steps.empty()) continue;
-            Change change = change_between(messages[steps.back().message].members, members);
-            if (const std::size_t cost = cost_of(change, members.size()); cost < best_cost) best = i, best_cost = cost, step = {left[i], true, std::move(change)};
+            const std::size_t last = steps.back().message, kept = common(bits[last], bits[left[i]]);
+            if (const std::size_t cost = cost_of(size - kept, messages[last].members.size() - kept, size); cost < best_cost)
+                best = i, best_cost = cost, continues = true;
         }
+        Step step{left[best], continues, {}};
+        if (continues) step.change = change_between(messages[steps.back().message].members, messages[step.message].members);
         left.erase(left.begin() + static_cast<std::ptrdiff_t>(best));
         steps.push_back(std::move(step));
     }
@@ -152,7 +166,7 @@ Program::Program(const CodedVote& vote, const std::vector<Message>& messages) {
         const std::size_t size = messages[steps[s].message].members.size();
         if (steps[s].continues) {
             ++runs_.back().messages;
-            runs_.back().planes = std::max(runs_.back().planes, bit_length(size));
+            runs_.back().planes = std::max(runs_.back().planes, planes_for(size));
             row += link->added + link->removed;
             ++link;
             continue;
@@ -161,7 +175,7 @@ Program::Program(const CodedVote& vote, const std::vector<Message>& messages) {
         if (!chain && !runs_.empty() && runs_.back().planes == 0 && runs_.back().size == size)
             ++runs_.back().messages;
         else
-            runs_.push_back({row, 1, size, chain ? bit_length(size) : 0, link});
+            runs_.push_back({row, 1, size, chain ? planes_for(size) : 0, link});
         row += size;
     }
 }

@@ -16,7 +16,7 @@ static void vote(const VoteJob& job, Word* scratch, std::size_t begin, std::size
     if (begin >= end) return;
     if (job.maximum == 0) {
         vote_nobody(job, begin, end);
-    } else if (job.plain && job.num_dots <= kMaxDirect && !job.differences) {
+    } else if (job.plain && job.num_dots <= kDirectRows && !job.differences) {
         const std::size_t n = job.num_dots;
         const DirectVote direct = job.tie == Tie::kPlus     ? direct_vote<Tie::kPlus>(n)
                                   : job.tie == Tie::kMinus  ? direct_vote<Tie::kMinus>(n)

@@ -1,7 +1,6 @@
 // Plain votes of few voters, a vector of words at a time: all rows are read together, and nothing but the result is
 // stored. Included inside the namespace of its instruction set.
 
-constexpr int kMaxDirect = 16;   // voters that are counted in registers
 constexpr int kMaxByLine = 64; // voters whose rows are read together: each needs an entry of the first-level TLB
 constexpr int kMaxUnrolled = 8;  // voters by line whose number the compiler knows
 constexpr int kByteCounts = 31;  // vectors whose bits a byte can count
@@ -99,7 +98,7 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
 using DirectVote = void (*)(const VoteJob&, std::size_t, std::size_t);
 template <Tie kTie>
 static DirectVote direct_vote(std::size_t n) {
-    static constexpr DirectVote table[kMaxDirect + 1] = {
+    static constexpr DirectVote table[kDirectRows + 1] = {
         nullptr,
         vote_direct<1, kTie>, vote_direct<2, kTie>, vote_direct<3, kTie>, vote_direct<4, kTie>,
         vote_direct<5, kTie>, vote_direct<6, kTie>, vote_direct<7, kTie>, vote_direct<8, kTie>,
