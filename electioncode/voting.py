@@ -161,9 +161,8 @@ def _coded(votes: PackedSigns, code: AllocationCode, tie: str, seed: int, step: 
         )
     policy = _backend.policy(function, "tie", tie, _backend.TIE)
     keys = _backend.key(function, seed=seed, step=step)
-    held = [code.partitions(i) for i in range(code.num_workers)]
-    first = [0, *np.cumsum([len(p) for p in held]).tolist()]
-    members = [j for p in held for j in p]
+    workers, partitions = np.nonzero(code.allocation)
+    first, members = np.searchsorted(workers, range(code.num_workers + 1)).tolist(), partitions.tolist()
     return (*votes.arrays(), first, members, votes.d, policy, *keys)
 
 
