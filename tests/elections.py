@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 import electioncode as ec
+from electioncode import frame
 from electioncode.election import Election
 from electioncode.transport import InProcessTransport
 
@@ -65,3 +66,27 @@ class Tampering:
             if changed is not None:
                 sent[worker] = changed
         return self.inner.exchange(sent, max_bytes, decode)
+
+
+def resigned(message: bytes, **changes: int) -> bytes:
+    """The same votes in a well-signed frame with another step, sender or d."""
+    votes = frame.decode(message)
+    if "d" in changes:
+        votes = ec.pack(np.ones(changes["d"]))
+    return frame.encode(votes, step=changes.get("step", 1), sender=changes.get("sender", 1)).tobytes()
+
+
+def garbage_of(d: int) -> dict[str, Callable]:
+    """What worker 1 may send in place of its votes of step 1, by name: changes for :class:`Tampering`."""
+    return {
+        "random": lambda m, before: np.random.default_rng(1).bytes(len(m)),
+        "empty": lambda m, before: b"",
+        "one": lambda m, before: b"E",
+        "short": lambda m, before: m[:-8],
+        "longer": lambda m, before: m + bytes(8),
+        "stale": lambda m, before: before,
+        "flip": lambda m, before: m[:-9] + bytes([m[-9] ^ 16]) + m[-8:],
+        "sender": lambda m, before: resigned(m, sender=2),
+        "step": lambda m, before: resigned(m, step=2),
+        "d": lambda m, before: resigned(m, d=d - 1),
+    }

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import torch
 import torch.distributed as dist
-from elections import Tampering, expected, gradients, vote
+from elections import Tampering, expected, garbage_of, gradients, vote
 
 import electioncode as ec
 from electioncode import attacks, frame
@@ -116,27 +116,10 @@ def limit(topology: str) -> None:
     t.close()
 
 
-def resigned(message: bytes, **changes: int) -> bytes:
-    """The same votes in a well-signed frame with another step, sender or d."""
-    votes = frame.decode(message)
-    if "d" in changes:
-        votes = ec.pack(np.ones(changes["d"]))
-    return frame.encode(votes, step=changes.get("step", 1), sender=changes.get("sender", 1)).tobytes()
-
-
 GARBAGE = {
-    "random": lambda m, before: np.random.default_rng(1).bytes(len(m)),
-    "empty": lambda m, before: b"",
-    "one": lambda m, before: b"E",
-    "short": lambda m, before: m[:-8],
-    "longer": lambda m, before: m + bytes(8),
+    **garbage_of(D),
     "overlong": lambda m, before: bytes(4 << 20),
     "silent": lambda m, before: None,
-    "stale": lambda m, before: before,
-    "flip": lambda m, before: m[:-9] + bytes([m[-9] ^ 16]) + m[-8:],
-    "sender": lambda m, before: resigned(m, sender=2),
-    "step": lambda m, before: resigned(m, step=2),
-    "d": lambda m, before: resigned(m, d=D - 1),
 }
 
 

@@ -11,9 +11,9 @@ from mpi4py import MPI
 import electioncode as ec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from elections import Tampering, Without, cast, expected, gradients, vote
+from elections import Tampering, Without, cast, expected, garbage_of, gradients, vote
 
-__all__ = ["Tampering", "Without", "cast", "expected", "gradients", "main", "same", "vote"]
+__all__ = ["Tampering", "Without", "cast", "expected", "garbage_of", "gradients", "main", "same", "vote"]
 
 
 def same(winner: ec.PackedSigns, other: ec.PackedSigns, what: object) -> None:

@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import Tampering, cast, expected, gradients, main, same, vote
+from common import Tampering, cast, expected, garbage_of, gradients, main, same, vote
 from mpi4py import MPI
 
 import electioncode as ec
-from electioncode import frame
 from electioncode.election import Election
 from electioncode.transport import MPITransport, _mailbox, mpi
 
@@ -27,27 +26,10 @@ def meet() -> None:
         time.sleep(1e-3)
 
 
-def resigned(message: bytes, **changes: int) -> bytes:
-    """The same votes in a well-signed frame with another step, sender or d."""
-    votes = frame.decode(message)
-    if "d" in changes:
-        votes = ec.pack(np.ones(changes["d"]))
-    return frame.encode(votes, step=changes.get("step", 1), sender=changes.get("sender", 1)).tobytes()
-
-
 GARBAGE = {
-    "random": lambda m, before: np.random.default_rng(1).bytes(len(m)),
-    "empty": lambda m, before: b"",
-    "one": lambda m, before: b"E",
-    "short": lambda m, before: m[:-8],
-    "longer": lambda m, before: m + bytes(8),
+    **garbage_of(D),
     "toolong": lambda m, before: m + bytes(1000),
     "overlong": lambda m, before: bytes(900_000),  # beyond every eager limit
-    "stale": lambda m, before: before,
-    "flip": lambda m, before: m[:-9] + bytes([m[-9] ^ 16]) + m[-8:],
-    "sender": lambda m, before: resigned(m, sender=2),
-    "step": lambda m, before: resigned(m, step=2),
-    "d": lambda m, before: resigned(m, d=D - 1),
 }
 
 
