@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -15,6 +16,8 @@ import electioncode as ec
 from electioncode import _backend
 
 torch = pytest.importorskip("torch")
+
+POLICIES = ["plus", "minus", "random", "abstain"]  # for zeros and ties
 
 
 class EmulatedDevice:
@@ -80,3 +83,16 @@ def places(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr(_backend, "_torch", backend)
     monkeypatch.setattr(_backend, "_devices", {0: backend})
     yield Place("cpu")
+
+
+def example(rng, d, dtype, nan=False) -> np.ndarray:
+    """Numbers with zeros of both signs, subnormals, infinities and, if asked for, NaNs of both signs."""
+    x = rng.standard_normal(d).astype(dtype)
+    tiny = ml_dtypes.finfo(dtype).smallest_subnormal
+    values = np.array([0.0, -0.0, tiny, -tiny, np.inf, -np.inf], dtype=dtype)
+    pick = rng.random(d)
+    x[pick < 0.5] = values[rng.integers(0, len(values), int((pick < 0.5).sum()))]
+    if nan:
+        x[pick > 0.9] = np.nan
+        x[pick > 0.95] = -x[pick > 0.95]
+    return x

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import os
 import shutil
 import subprocess
@@ -12,25 +10,11 @@ import threading
 
 import numpy as np
 import pytest
+from guard import guarded
 
 import electioncode as ec
 from electioncode import _backend, _core, reference
 from electioncode.signs import random_signs
-
-PAGE = mmap.PAGESIZE
-
-
-def guarded(nbytes: int, at_end: bool) -> np.ndarray:
-    """nbytes of memory that touch an inaccessible page: behind them (at_end), or in front of them."""
-    size = -(-nbytes // PAGE) * PAGE
-    area = mmap.mmap(-1, size + 2 * PAGE)
-    view = np.frombuffer(area, dtype=np.uint8)
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for page in (0, PAGE + size):
-        assert libc.mprotect(view.ctypes.data + page, PAGE, 0) == 0
-    first = PAGE + (size - nbytes if at_end else 0)
-    return view[first : first + nbytes]
 
 
 @pytest.mark.parametrize("at_end", [True, False])
@@ -76,7 +60,7 @@ def test_nothing_is_read_or_written_past_a_buffer(isa, rng, at_end):
 def test_the_guard_page_works():
     """The test above can fail: reading one byte past the buffer ends a process with SIGSEGV."""
     code = (
-        "import numpy as np, ctypes, sys; sys.path.insert(0, sys.argv[1]); from test_core import guarded;"
+        "import numpy as np, ctypes, sys; sys.path.insert(0, sys.argv[1]); from guard import guarded;"
         "a = guarded(8, True); ctypes.string_at(a.ctypes.data, 9)"
     )
     done = subprocess.run([sys.executable, "-c", code, os.path.dirname(__file__)], check=False, capture_output=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from test_core import guarded
+from guard import guarded
 
 import electioncode as ec
 from electioncode import reference
@@ -16,7 +16,7 @@ D = 8 * (1 << 20) + 777  # a megabyte of words, from where on results are stream
 
 
 class Place:
-    """Dirty words that begin `offset` words behind a line of the cache and end so far before a guard page."""
+    """Words `offset` words behind the start of a line of the cache, dirty and with dirt on both sides."""
 
     def __init__(self, words: int, offset: int) -> None:
         self.memory = guarded(8 * (words + 16), True).view(np.uint64)
