@@ -56,16 +56,17 @@ for epoch in range(first, arguments.epochs):
         total += loss.item()
     if rank == 0:
         print(f"epoch {epoch}: loss {total / len(loader):.3f}")
-if arguments.checkpoint:
-    torch.save({"model": model.module.state_dict(), "vote": state.state_dict(), "epoch": arguments.epochs}, path)
 
 d = sum(p.numel() for p in model.parameters())
 dense = 2 * (size - 1) / size * 4 * d
 flat = torch.cat([p.detach().flatten() for p in model.parameters()])
 everybodys = [torch.empty_like(flat) for _ in range(size)]
 dist.all_gather(everybodys, flat)
-if rank == 0 and state.step:
-    sent = state.bytes_sent / max(1, (arguments.epochs - first) * len(loader))
-    print(f"a rank sends {sent:,.0f} bytes a step; float32 all-reduce: {dense:,.0f}, {dense / sent:.1f} times as many")
+if rank == 0:
+    if state.bytes_sent:  # none at a single rank, or where the checkpoint had all epochs
+        sent = state.bytes_sent / ((arguments.epochs - first) * len(loader))
+        print(f"a rank sends {sent:,.0f} bytes a step; float32 all-reduce: {dense:,.0f}, {dense / sent:.1f} x as many")
     print("all ranks hold the same model:", all(torch.equal(flat, other) for other in everybodys))
+if arguments.checkpoint:
+    torch.save({"model": model.module.state_dict(), "vote": state.state_dict(), "epoch": arguments.epochs}, path)
 dist.destroy_process_group()
