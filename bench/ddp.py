@@ -48,7 +48,7 @@ def rank_main(rank: int, ranks: int, arguments: argparse.Namespace, store: str, 
     ddp_options = {"bucket_cap_mb": arguments.bucket_mb, "gradient_as_bucket_view": True}
     dist.init_process_group("gloo", store=dist.FileStore(store, ranks), rank=rank, world_size=ranks)
     _bucket_votes.Ballots.message = timed(times, "pack", _bucket_votes.Ballots.message)
-    _buckets.Poll.count = timed(times, "count", _buckets.Poll.count)
+    _buckets.Poll.majority = timed(times, "count", _buckets.Poll.majority)
     ddp.MajorityVoteState._count = timed(times, "count and write", ddp.MajorityVoteState._count)
     models = {name: DDP(network(arguments.width), **ddp_options) for name in ("all-reduce", "vote")}
     state = ddp.MajorityVoteState(models["vote"], momentum=0.9)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +27,15 @@ class Slot:
     @property
     def end(self) -> int:
         return self.first + words_for(self.parameter.numel())
+
+
+class Places(NamedTuple):
+    """Of each word of a bucket the number of its parameter; of each parameter its number in the model, and its flag."""
+
+    number: torch.Tensor
+    parameter: torch.Tensor
+    flag_word: torch.Tensor
+    flag_bit: torch.Tensor
 
 
 class Layout:
@@ -54,6 +62,21 @@ class Layout:
         self.dense_sizes = [part.stop - part.start for part in self.dense]
         self.all_flags = _full_mask(len(self.slots))  # one bit a parameter
         self.num_flags = self.all_flags.size
+        self._places: dict[torch.device, Places] = {}
+
+    def on(self, device: torch.device) -> Places:
+        """Where things lie, as tensors on a device."""
+        places = self._places.get(device)
+        if places is None:
+            sizes = torch.tensor([at.stop - at.start for at in self.words])
+            numbers = torch.arange(len(self.slots))
+            places = self._places[device] = Places(
+                number=numbers.repeat_interleave(sizes).to(device),
+                parameter=torch.tensor([slot.index for slot in self.slots], device=device),
+                flag_word=(numbers // 64).to(device),
+                flag_bit=(numbers % 64).to(device),
+            )
+        return places
 
     def runs(self, used: Sequence[bool], one_by_one: bool) -> Iterator[list[int]]:
         """Neighbouring parameters that are used: each run is one native call."""
@@ -91,8 +114,8 @@ class Poll:
     def message_words(self, layout: Layout) -> int:
         return layout.num_flags + layout.num_words * (2 if self.masked else 1)
 
-    def planes(self, layout: Layout, messages: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Flags, words and mask of one message, or of one a row: views."""
+    def planes(self, layout: Layout, messages: Any) -> tuple[Any, Any, Any]:
+        """Flags, words and mask (or None) of one message, or of one a row: views."""
         first, end = layout.num_flags, layout.num_flags + layout.num_words
         return messages[..., :first], messages[..., first:end], messages[..., end:] if self.masked else None
 
@@ -101,54 +124,50 @@ class Poll:
         step %= 2**32
         if self.tie != "random":
             return majority(rows, self.tie, seed=self.seed, step=step)
-        winner = np.empty(layout.num_words, dtype=np.uint64)
+        winner = rows[0].backend.words((layout.num_words,))
         for slot, at in zip(layout.slots, layout.words, strict=True):
             d = 64 * (at.stop - at.start)
             cut = [PackedSigns(r.words[at], d, None if r.mask is None else r.mask[at]) for r in rows]
             own = stream + slot.index * (self.num_ranks + 1)
             winner[at] = majority(cut, "random", seed=self.seed, step=step, stream=own).words
-        return PackedSigns(winner, 64 * winner.size)
-
-    def count(self, layout: Layout, messages: np.ndarray, step: int) -> tuple[PackedSigns, set[int]]:
-        """The winner of the messages ``(n, words)``, which are changed, and the parameters on which nobody voted."""
-        flags, words, mask = self.planes(layout, messages)
-        abstentions = [
-            (rank, number)
-            for rank in np.flatnonzero((flags & layout.all_flags != layout.all_flags).any(axis=1)).tolist()
-            for number in range(len(layout.slots))
-            if not int(flags[rank, number // 64]) >> number % 64 & 1
-        ]
-        if abstentions and mask is None:
-            mask = np.full_like(words, ~np.uint64(0))
-        if mask is not None:
-            for rank, number in abstentions:
-                mask[rank, layout.words[number]] = 0
-            words &= mask
-        winner = self.majority(layout, PackedSigns(words, 64 * layout.num_words, mask), step, 0)
-        voters = Counter(number for _, number in abstentions)
-        return winner, {number for number, absent in voters.items() if absent == self.num_ranks}
+        return PackedSigns(winner, 64 * layout.num_words)
 
 
-def exchange(
-    message: np.ndarray, group: Any, one_for_each: bool = False
-) -> tuple[torch.Tensor, Any]:
+def exchange(message: torch.Tensor, group: Any, one_for_each: bool = False) -> tuple[torch.Tensor, Any]:
     """Everybody's messages ``(n, bytes)``, straight from each (an all-gather may pass them through other ranks' hands).
 
-    With one_for_each the message ``(n, words)`` has a row for each rank. Returns them with the work to wait for.
+    With one_for_each the message ``(n, words)`` has a row for each rank. Returns them with the work to wait for; they
+    lie on the CPU where `message` does, or where the group can take it from no other place.
     """
-    device = wire(group)
-    own = torch.from_numpy(message.view(np.uint8)).to(device)
-    n = dist.get_world_size(group)
-    outgoing = list(own.unbind()) if one_for_each else [own] * n
+    n, device = dist.get_world_size(group), wire(group, message.device)
+    own = message if device == message.device else _host(message).to(device)
+    outgoing = [m.view(torch.uint8) for m in (own.unbind() if one_for_each else [own] * n)]
     inbox = torch.empty((n, outgoing[0].numel()), dtype=torch.uint8, device=device)
     return inbox, dist.all_to_all(list(inbox.unbind()), outgoing, group=group, async_op=True)
 
 
-def wire(group: Any) -> torch.device:
-    """Where messages lie: on the CPU wherever Gloo can fetch them there."""
-    if "gloo" in dist.get_backend_config(group):
+def wire(group: Any, device: torch.device) -> torch.device:
+    """Where a group takes messages that lie on a device: right there, if it can."""
+    backends = dist.get_backend_config(group)
+    if "gloo" in backends and (device.type == "cpu" or "nccl" not in backends):
         return torch.device("cpu")
-    return torch.device("cuda", torch.cuda.current_device())
+    return device if device.type == "cuda" else torch.device("cuda", torch.cuda.current_device())
+
+
+def brought(inbox: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Messages ``(n, bytes)`` as words ``(n, words)`` on the device of their votes."""
+    words = inbox.view(torch.int64)
+    if words.device == device:
+        return words
+    if device.type == "cpu":
+        return words.cpu()
+    backend: Any = _backend.backend_of(torch.empty(0, device=device), "majority_vote_hook")
+    return backend.adopt(words.numpy().view(np.uint64))
+
+
+def _host(message: torch.Tensor) -> torch.Tensor:
+    backend: Any = _backend.backend_of(message, "majority_vote_hook")
+    return torch.from_numpy(backend.host(message).view(np.int64))
 
 
 def memory_order(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -177,7 +196,7 @@ def is_zero(x: np.ndarray) -> bool:
 def pack_slots(
     slots: Sequence[Slot],
     xs: Sequence[np.ndarray],
-    buffers: Sequence[np.ndarray | None],
+    buffers: Sequence[np.ndarray] | None,
     momentum: float,
     planes: Any,
     zero: str,
@@ -187,7 +206,7 @@ def pack_slots(
     """One native call; True if there was a NaN. The slots' first word counts only where it is one slot."""
     return _backend.core.pack_tensors(
         list(xs),
-        None if momentum == 0 else list(buffers),
+        None if buffers is None else list(buffers),
         momentum,
         1 - momentum,
         False,

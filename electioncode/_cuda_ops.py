@@ -45,9 +45,8 @@ class CudaOps:
         tensors = [
             (dtype, rows[i], 0, d, to[i], masks[i], 0, (stream + i) % 2**32) for i in range(len(rows))
         ]
-        self._call(
-            self.native.pack_tensors, tensors, 0.0, 0.0, False, zero, nan, seed, step, self._saw_nan.data_ptr(), None
-        )
+        flag = self._saw_nan.data_ptr()
+        self._call(self.native.pack_tensors, tensors, 0.0, 0.0, False, zero, nan, seed, step, 0, flag, None)
         return False
 
     def pack_tensors(
@@ -66,7 +65,9 @@ class CudaOps:
         stream: int,
         first_word: int,
         split: tuple[float, float] | None = None,
+        used: Any = None,
     ) -> bool:
+        """As the core's. Where used ``(tensors,)``, bool, is False, a tensor votes nothing and its momentum stays."""
         if split is not None and momenta is None:
             raise ValueError("pack_tensors: momenta must be given where the momentum is split")
         if momenta is not None and len(momenta) != len(tensors):
@@ -83,8 +84,13 @@ class CudaOps:
             at = to + 8 * first, to_mask and to_mask + 8 * first
             jobs.append((self._dtype(x, 4), self._flat(x, "tensors"), v, x.numel(), *at, first_word + first, stream))
             first += _words_for(x.numel())
-        flag = self._saw_nan.data_ptr()
-        self._call(self.native.pack_tensors, jobs, beta, weight, negate, zero, nan, seed, step, flag, split)
+        flags = 0
+        if used is not None:
+            flags = self._flat(used, "used")
+            if used.dtype != self._torch.bool or used.numel() != len(tensors):
+                raise ValueError(f"used must be {len(tensors)} bool, got {used.numel()} {used.dtype}")
+        found = self._saw_nan.data_ptr()
+        self._call(self.native.pack_tensors, jobs, beta, weight, negate, zero, nan, seed, step, flags, found, split)
         return False
 
     def unpack(self, words: Any, mask: Any, out: Any) -> None:
@@ -96,6 +102,17 @@ class CudaOps:
         self._call(
             self.native.unpack_tensors, [(dtype, rows[i], d, source[i], masks[i]) for i in range(len(rows))]
         )
+
+    def unpack_tensors(self, outs: Sequence[Any], words: Any, mask: Any) -> None:
+        """Signs into flat tensors, each of which begins a word."""
+        total = sum(_words_for(x.numel()) for x in outs)
+        source, masks = self._row(words, total, "words"), self._maybe_row(mask, total, "mask")
+        jobs, first = [], 0
+        for x in outs:
+            at = source + 8 * first, masks and masks + 8 * first
+            jobs.append((self._dtype(x, 5), self._flat(x, "outs"), x.numel(), *at))
+            first += _words_for(x.numel())
+        self._call(self.native.unpack_tensors, jobs)
 
     def update_tensors(self, params: Sequence[Any], words: Any, mask: Any, decay: float, step: float) -> None:
         total = sum(_words_for(p.numel()) for p in params)

@@ -30,8 +30,8 @@ except ImportError as error:
     raise ImportError("electioncode.ddp needs PyTorch: pip install 'electioncode[torch]'") from error
 
 from electioncode import _backend
-from electioncode._bucket_votes import SPARSE, Ballots
-from electioncode._buckets import Layout, Poll, Slot, as_floats, exchange, wire
+from electioncode._bucket_votes import SPARSE, Ballots, ballots_for
+from electioncode._buckets import Layout, Poll, Slot, exchange, wire
 from electioncode.codes import AllocationCode, uncoded
 from electioncode.signs import PackedSigns, words_for
 from electioncode.transport.torch_distributed import check_digests
@@ -67,9 +67,11 @@ class MajorityVoteState:
     A rank that holds several partitions computes them one after the other, in ``with state.partition(j)``.
 
     Every rank counts for itself what the others sent straight to it, so a lying rank has its own vote and no more. It
-    must take part: a rank that is silent stops the others, as in all of DDP, until the group's timeout. With gradients
-    on a GPU, packing and counting happen on the CPU. Momentum is that of a partition, not of the model:
-    save it at one rank for each partition.
+    must take part: a rank that is silent stops the others, as in all of DDP, until the group's timeout. Momentum is
+    that of a partition, not of the model: save it at one rank for each partition.
+
+    Votes are packed and counted where the gradients are. On a GPU everything is queued and nothing waits: an NCCL group
+    takes the bits from there, another takes them from the CPU, and a NaN that is to raise does so in a later step.
 
     Raises ValueError for arguments that do not fit each other.
     """
@@ -146,7 +148,7 @@ class MajorityVoteState:
         self._looked_for_scaler = 0
 
     def _new_ballots(self) -> Ballots:
-        return Ballots(
+        return ballots_for(
             list(self._slots.values()),
             self._poll,
             self.partitions,
@@ -211,8 +213,7 @@ class MajorityVoteState:
         if bucket.index() == 0:
             self._start_to_verify()
         layout = self._layout(bucket)
-        host = buffer if buffer.device.type == "cpu" else buffer.cpu()
-        message = self._ballots.message(layout, host, self.step, self.rank, self.byzantine)
+        message = self._ballots.message(layout, buffer, self.step, self.rank, self.byzantine)
         index, step = bucket.index(), self.step
         futures = []
         inbox = dense = None
@@ -220,7 +221,7 @@ class MajorityVoteState:
             inbox, future = self._exchange(message)
             futures.append(future)
         if layout.dense:
-            dense = torch.cat([host[part] for part in layout.dense])
+            dense = torch.cat([buffer[part] for part in layout.dense])
             dense, future = self._average(dense)
             futures.append(future)
         if bucket.is_last():
@@ -230,35 +231,31 @@ class MajorityVoteState:
 
         def count(_: Any) -> torch.Tensor:
             if inbox is not None:
-                self._count(layout, inbox, host, index, step)
+                self._count(layout, inbox, buffer, index, step)
             if dense is not None:
-                values = dense.cpu() / self.code.num_workers
+                values = dense.to(buffer.device) / self.code.num_workers
                 for part, value in zip(layout.dense, values.split(layout.dense_sizes), strict=True):
-                    host[part] = value
-            return buffer if host is buffer else buffer.copy_(host)
+                    buffer[part] = value
+            if buffer.is_cuda and not any(t is not None and t.is_cuda for t in (inbox, dense)):
+                torch.cuda.current_stream(buffer.device).synchronize()  # the future of a CPU group knows no streams
+            return buffer
 
         return (futures[0] if len(futures) == 1 else torch.futures.collect_all(futures)).then(count)
 
-    def _exchange(self, message: np.ndarray) -> tuple[torch.Tensor, torch.futures.Future]:
+    def _exchange(self, message: torch.Tensor) -> tuple[torch.Tensor, torch.futures.Future]:
         inbox, work = exchange(message, self.group)
         self.bytes_sent += inbox[1:].numel()
         return inbox, work.get_future()
 
     def _average(self, dense: torch.Tensor) -> tuple[torch.Tensor, torch.futures.Future]:
-        dense = dense.to(wire(self.group))
+        dense = dense.to(wire(self.group, dense.device))
         work = dist.all_reduce(dense, group=self.group, async_op=True)
         n = self.code.num_workers
         self.bytes_sent += 2 * (n - 1) * dense.numel() * dense.element_size() // n
         return dense, work.get_future()
 
-    def _count(self, layout: Layout, inbox: torch.Tensor, host: torch.Tensor, index: int, step: int) -> None:
-        winner, nobody = self._poll.count(layout, inbox.cpu().numpy().view(np.uint64), step)
-        for number, (part, at) in enumerate(zip(layout.parts, layout.words, strict=True)):
-            if number in nobody:
-                host[part] = 0
-            else:
-                voted = None if winner.mask is None else winner.mask[at]
-                _backend.core.unpack(winner.words[at], voted, as_floats(host[part]))
+    def _count(self, layout: Layout, inbox: torch.Tensor, buffer: torch.Tensor, index: int, step: int) -> None:
+        winner = self._ballots.count(layout, inbox, buffer, step)
         if self.verify_every and (step + 1) % self.verify_every == 0:
             self._checksums[index] = layout.checksum(winner)
 
@@ -268,8 +265,8 @@ class MajorityVoteState:
         """Sends the checksum of the step before with the first bucket of this one; the last looks at the answers."""
         if self.step and self.verify_every and self.step % self.verify_every == 0 and self._checksums:
             digest = np.array([self._checksums.pop(i) for i in sorted(self._checksums)], dtype=np.uint64)
-            message = np.array([_backend.checksum(digest)], dtype=np.uint64)
-            inbox, future = self._exchange(message)
+            message = np.array([_backend.checksum(digest)], dtype=np.uint64).view(np.int64)
+            inbox, future = self._exchange(torch.from_numpy(message))
             self._verifying = inbox, future, self.step
 
     def _finish_verifying(self) -> None:

@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 try:
     import torch
     import torch.distributed as dist
@@ -29,8 +27,8 @@ except ImportError as error:
     ) from error
 
 from electioncode import _backend
-from electioncode._bucket_votes import Ballots
-from electioncode._buckets import Layout, Poll, Slot, as_floats, exchange
+from electioncode._bucket_votes import ballots_for
+from electioncode._buckets import Layout, Poll, Slot, brought, exchange
 from electioncode.codes import AllocationCode, uncoded
 from electioncode.signs import PackedSigns, pack
 from electioncode.voting import majority
@@ -93,6 +91,7 @@ class ReplicaVote:
         self.steps: dict[str, int] = {}
         self.momentum_buffers: dict[int, dict[str, torch.Tensor]] = {}
         self._poll = Poll(n, tie, int(seed), "abstain" in (zero, nan))
+        self._layouts: dict[str, Layout] = {}
         self._rules: dict[str, Any] = {"momentum": momentum, "zero": zero, "nan": nan, "min_size": 0}
         modules = _fsdp_modules(model, "ReplicaVote")
         for index, (name, module) in enumerate(modules.items()):
@@ -109,28 +108,22 @@ class ReplicaVote:
     @torch.no_grad()
     def _vote(self, index: int, name: str, shard: torch.Tensor) -> None:
         flat = shard.view(-1)
-        host = flat.cpu()
         step = self.steps[name]
-        slot = Slot(index, name, host, 0)
-        layout = Layout([slot], 0)
-        buffer = self.momentum_buffers.get(self.partitions[0], {}).get(name) if self.partitions else None
-        if buffer is not None and buffer.numel() != host.numel():
+        slot = Slot(index, name, flat, 0)
+        layout = self._layouts.get(name)
+        if layout is None:
+            layout = self._layouts[name] = Layout([slot], 0)
+        if layout.parts[0].stop != flat.numel():
             raise RuntimeError(
-                f"ReplicaVote: the gradient of module {name!r} has {host.numel()} elements here, and had "
-                f"{buffer.numel()}: all steps must use the same parameters"
+                f"ReplicaVote: the gradient of module {name!r} has {flat.numel()} elements here, and had "
+                f"{layout.parts[0].stop}: all steps must use the same parameters"
             )
-        ballots = Ballots([slot], self._poll, self.partitions, self.momentum_buffers, **self._rules)
-        message = ballots.message(layout, host, step, self.replica, self.byzantine)
+        ballots = ballots_for([slot], self._poll, self.partitions, self.momentum_buffers, **self._rules)
+        message = ballots.message(layout, flat, step, self.replica, self.byzantine)
         inbox, work = exchange(message, self.group)
         self.bytes_sent += inbox[1:].numel()
         work.wait()
-        winner, nobody = self._poll.count(layout, inbox.cpu().numpy().view(np.uint64), step)
-        if nobody:
-            host.zero_()
-        else:
-            _backend.core.unpack(winner.words, winner.mask, as_floats(host))
-        if host is not flat:
-            flat.copy_(host)
+        ballots.count(layout, inbox, flat, step)
         self.steps[name] = step + 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -213,15 +206,12 @@ class PackedReduceScatter(ReduceScatter):
         n, rank = dist.get_world_size(group), dist.get_rank(group)
         step = self.calls % 2**32
         self.calls += 1
-        rows = pack(input_tensor.cpu().view(n, -1), self.zero, self.nan, seed=self.seed, step=step, stream=n * rank)
-        inbox, work = exchange(rows.numpy()[0], group, one_for_each=True)
+        rows = pack(input_tensor.view(n, -1), self.zero, self.nan, seed=self.seed, step=step, stream=n * rank)
+        inbox, work = exchange(rows.words, group, one_for_each=True)
         self.bytes_sent += inbox[1:].numel()
         work.wait()
-        votes = PackedSigns(inbox.cpu().numpy().view(np.uint64), rows.d)
-        winner = majority(votes, self.tie, seed=self.seed, step=step, stream=rank)
-        host = torch.empty(rows.d, dtype=output_tensor.dtype)
-        _backend.core.unpack(winner.words, None, as_floats(host))
-        output_tensor.copy_(host)
+        votes = PackedSigns(brought(inbox, rows.words.device), rows.d)
+        majority(votes, self.tie, seed=self.seed, step=step, stream=rank).unpack(out=output_tensor)
 
 
 def _fsdp_modules(model: torch.nn.Module, who: str) -> dict[str, FSDPModule]:

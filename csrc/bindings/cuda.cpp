@@ -76,8 +76,8 @@ void run(int device, Address stream, Scratch scratch, Operation operation) {
 using PackTuple = std::tuple<int, Address, Address, std::size_t, Address, Address, std::size_t, std::uint32_t>;
 
 void pack_tensors(const std::vector<PackTuple>& tensors, double beta, double weight, bool negate, int zero, int nan, std::uint32_t seed,
-                  std::uint32_t step, Address saw_nan, const std::optional<std::pair<double, double>>& split, int device, Address stream,
-                  Scratch scratch) {
+                  std::uint32_t step, Address used, Address saw_nan, const std::optional<std::pair<double, double>>& split, int device,
+                  Address stream, Scratch scratch) {
     std::vector<PackJob> jobs;
     for (const auto& [type, x, v, size, words, mask, first_word, random_stream] : tensors) {
         const Dtype dtype = choice<Dtype>(type, 4, "dtype");
@@ -96,8 +96,10 @@ void pack_tensors(const std::vector<PackTuple>& tensors, double beta, double wei
         job.mask = words_at(mask, "mask", size > 0 && (job.zero == Zero::kAbstain || job.nan == Nan::kAbstain));
         jobs.push_back(job);
     }
-    int* flag = pointer<int>(saw_nan, alignof(int), "saw_nan", false);
-    run(device, stream, std::move(scratch), [&](const Queue& queue) { cuda::pack(jobs, flag, queue); });
+    if (jobs.size() > 0xffffffff) fail("tensors", "fewer than 2**32", std::to_string(jobs.size()));
+    const auto* flags = pointer<const std::uint8_t>(used, 1, "used", false);
+    int* nans = pointer<int>(saw_nan, alignof(int), "saw_nan", false);
+    run(device, stream, std::move(scratch), [&](const Queue& queue) { cuda::pack(jobs, flags, nans, queue); });
 }
 
 using SignsTuple = std::tuple<int, Address, std::size_t, Address, Address>;  // dtype, values, d, words, mask (0: none)

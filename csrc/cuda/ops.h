@@ -63,8 +63,10 @@ struct Code {  // worker i holds the partitions members[first[i] .. first[i + 1]
     std::size_t num_workers() const { return first.size() - 1; }
 };
 
-// nan, if not nullptr, is set to 1 where a job whose policy is kRaise sees a NaN; memory that the device can write.
-void pack(const std::vector<PackJob>& jobs, int* nan, const Queue& queue);
+// used, if not nullptr, is device memory, one byte a job: where it is 0 the job votes nothing (words and mask are 0) and
+// its momentum stays. nan, if not nullptr, is set to 1 where a job whose policy is kRaise sees a NaN; memory that the
+// device can write.
+void pack(const std::vector<PackJob>& jobs, const std::uint8_t* used, int* nan, const Queue& queue);
 void unpack(const std::vector<UnpackJob>& jobs, const Queue& queue);
 void update(const std::vector<UpdateJob>& jobs, const Queue& queue);
 

@@ -21,7 +21,8 @@ struct Entry {  // one tensor
     std::size_t d;
     std::size_t first_tile;
     std::size_t first_word;  // the random counter
-    std::size_t stream;
+    std::uint32_t stream;
+    std::uint32_t number;  // of the tensor among those of the call
 };
 
 struct Args {
@@ -33,6 +34,7 @@ struct Args {
     bool split;  // the signs are of beta * v + weight * x all the same, but v becomes the sum of the split
     double beta, weight, split_beta, split_weight;
     std::uint32_t seed, step, purpose;
+    const std::uint8_t* used;
     int* saw_nan;
     std::size_t tiles;
     Entry entries[kMost];
@@ -127,6 +129,14 @@ struct Pack {
         const Entry& entry = entry_of(args, warp.index);
         const std::size_t first = (warp.index - entry.first_tile) * kWarp, total = words_of(entry.d);
         const int words = static_cast<int>(total - first < kWarp ? total - first : kWarp);
+        if (args.used && args.used[entry.number] == 0) {
+            warp.each([&](int lane) {
+                if (lane >= words) return;
+                entry.words[first + static_cast<std::size_t>(lane)] = 0;
+                if (entry.mask) entry.mask[first + static_cast<std::size_t>(lane)] = 0;
+            });
+            return;
+        }
         const bool aligned = pairs_are_aligned(static_cast<const S*>(entry.x)) && (!kMomentum || pairs_are_aligned(static_cast<const S*>(entry.v)));
         PerLane<Masks> mine;
         bool nan;
@@ -146,7 +156,7 @@ struct Pack {
                 Word vote = args.negate ? negative & ~is_nan : ~(negative | zero | is_nan), voted = valid;
                 if (args.zero == Zero::kPlus) vote |= zero;
                 if (args.zero == Zero::kRandom && (zero & valid)) {
-                    const RandomStream random{args.seed, args.step, static_cast<std::uint32_t>(entry.stream), args.purpose};
+                    const RandomStream random{args.seed, args.step, entry.stream, args.purpose};
                     vote |= zero & random_word(random, entry.first_word + w);
                 }
                 if (args.zero == Zero::kAbstain) voted &= ~zero;
@@ -197,7 +207,7 @@ bool alike(const PackJob& a, const PackJob& b) {
 
 }  // namespace
 
-void pack(const std::vector<PackJob>& jobs, int* nan, const Queue& queue) {
+void pack(const std::vector<PackJob>& jobs, const std::uint8_t* used, int* nan, const Queue& queue) {
     std::vector<const PackJob*> left;
     for (const PackJob& job : jobs)
         if (job.d > 0) left.push_back(&job);
@@ -208,6 +218,7 @@ void pack(const std::vector<PackJob>& jobs, int* nan, const Queue& queue) {
         args.beta = like.beta, args.weight = like.weight;
         args.split = like.split, args.split_beta = like.split_beta, args.split_weight = like.split_weight;
         args.seed = like.random.seed, args.step = like.random.step, args.purpose = like.random.purpose;
+        args.used = used;
         args.saw_nan = like.nan == Nan::kRaise ? nan : nullptr;
         std::vector<const PackJob*> others;
         for (const PackJob* job : left) {
@@ -215,7 +226,8 @@ void pack(const std::vector<PackJob>& jobs, int* nan, const Queue& queue) {
                 others.push_back(job);
                 continue;
             }
-            args.entries[args.count++] = {job->x, job->v, job->words, job->mask, job->d, args.tiles, job->first_word, job->random.stream};
+            args.entries[args.count++] = {job->x, job->v, job->words, job->mask, job->d, args.tiles, job->first_word, job->random.stream,
+                                          static_cast<std::uint32_t>(job - jobs.data())};
             args.tiles += (words_of(job->d) + kWarp - 1) / kWarp;
         }
         launch(args, like.dtype, like.v != nullptr, queue);

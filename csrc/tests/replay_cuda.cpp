@@ -25,7 +25,7 @@ bool replay_pack(const Record& r, const cuda::Queue& queue) {
     job.random = {r.key(4), r.key(5), r.key(6), 1};
     job.words = words.as<Word>(), job.mask = mask.as<Word>();
     int nan = 0;
-    cuda::pack({job}, &nan, queue);
+    cuda::pack({job}, nullptr, &nan, queue);
     return words == r.arrays[1] && mask == r.arrays[2] && nan == 0;
 }
 
@@ -36,7 +36,7 @@ bool replay_momentum(const Record& r, const cuda::Queue& queue) {
     job.beta = r.real(2), job.weight = r.real(3);
     if (r.integers.size() > 4) job.split = true, job.split_beta = r.real(4), job.split_weight = r.real(5);
     job.words = words.as<Word>();
-    cuda::pack({job}, nullptr, queue);
+    cuda::pack({job}, nullptr, nullptr, queue);
     return words == r.arrays[2] && v == r.arrays[3];
 }
 

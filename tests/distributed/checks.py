@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 
+def emulated() -> None:
+    """From here on this process has its CPU tensors for those of a CUDA device: see cuda_places.py."""
+    from cuda_places import EmulatedDevice
+
+    from electioncode import _backend, _cuda_emulated
+
+    _backend._torch = _backend.CudaBackend(_cuda_emulated, EmulatedDevice())
+
+
 def raised(call, kind, text) -> None:
     """The call raises an error of this kind with this text in it."""
     try:

@@ -6,16 +6,15 @@ import io
 import pickle
 import warnings
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from checks import raised
+from checks import emulated, raised  # noqa: F401 (a scenario)
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_wrapper
 from torch.nn.parallel import DistributedDataParallel as DDP
 
 import electioncode as ec
-from electioncode import attacks
+from electioncode import _backend, attacks
 from electioncode.ddp import MajorityVoteState, majority_vote_hook
 
 MOMENTUM = 0.9
@@ -56,9 +55,9 @@ def train(code=None, steps=range(3), resume=None, lr=0.01, garbage=False, **opti
     """Parameters at the end, the state, and a checkpoint of all."""
     model, state, buckets = wrapped(network(), code, **options)
     if garbage:
-        draw = np.random.default_rng(dist.get_rank())
-        state._ballots.message = lambda layout, *_: draw.integers(
-            0, 2**64, state._poll.message_words(layout), dtype=np.uint64
+        draw = torch.Generator().manual_seed(dist.get_rank())
+        state._ballots.message = lambda layout, *_: torch.randint(
+            -(2**63), 2**63 - 1, (state._poll.message_words(layout),), generator=draw
         )
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     if resume is not None:
@@ -368,3 +367,20 @@ def compiled() -> None:
         for p, q in zip(model.parameters(), plain.parameters(), strict=True):
             assert torch.equal(p.grad.sign(), p.grad) and p.grad.abs().max() == 1
             assert (p.grad != q.grad).float().mean() < 0.1  # gradients may round differently
+
+
+def across() -> None:
+    """A run on a device ends as the same run on the CPU, whatever the policies; a NaN raises."""
+    rules = [{}, {"tie": "random", "zero": "random"}, {"tie": "abstain", "zero": "abstain"}, {"zero": "minus"}]
+    codes = [None, ec.cyclic(dist.get_world_size(), 2)]
+    device = _backend._torch
+    for code in codes:
+        for options in rules:
+            there, _, _ = train(code, **options)
+            _backend._torch = None
+            here, _, _ = train(code, **options)
+            _backend._torch = device
+            assert torch.equal(there, here), (code, options)
+    model, _, _ = wrapped(network())
+    steps = ((loss(model, step, 0) * value).backward() for step, value in enumerate((float("nan"), 1.0)))
+    raised(lambda: list(steps), ValueError, "was given NaN")
