@@ -206,6 +206,13 @@ def backend_of(a: Any, function: str, argument: str = "x") -> Backend:
     raise TypeError(f"{function}: {argument} must be a NumPy array or a torch tensor, got {type(a).__name__}")
 
 
+def backend_on(device: Any) -> Backend:
+    """The backend of torch's tensors on a device."""
+    import torch
+
+    return backend_of(torch.empty(0, device=device), "backend_on")
+
+
 def cuda_unavailable() -> str | None:
     """Why no CUDA device can be used here; None where one can."""
     if _cuda is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from electioncode import _backend, frame
+from electioncode import _backend, frame, planes
 from electioncode.ballots import Stored, Tallied
 from electioncode.quorum import (
     ElectionStats,
@@ -166,25 +166,69 @@ class Election:
         transport raises (a silent server, say), ends the step: it is lost, and the next cast belongs to the next.
         """
         d = self._check_resolve(d)
-        messages = {worker: self._encode(vote, worker) for worker, vote in self._messages(d).items()}
+        votes, backend = self._messages(d), self._device_backend()
+        if backend is None:
+            messages: dict[int, Any] = {worker: self._encode(vote, worker) for worker, vote in votes.items()}
+        else:
+            messages = {worker: planes.encode(vote, backend) for worker, vote in votes.items()}
         try:
-            most = max(frame.frame_bytes(d, 2), refusal_bytes(self.code.num_workers))
-            result = self.transport.exchange(messages, most, lambda m, part=(0, 1): self._count(m, d, *part))
-            refused = decode_refusal(result, step=self.step, num_workers=self.code.num_workers)
-            if refused is not None:
-                self._stats.refused += 1
-                self._stats.note_step(self.step, refused.missing)
-                raise refused
-            winner = frame.decode(result, d=d, step=self.step, sender=frame.SERVER)
-            planes = [None if plane is None else self._like.adopt(plane) for plane in winner.numpy()]
-            kept = PackedSigns(planes[0], d, planes[1])
+            if backend is None:
+                winner = self._resolve_in_frames(messages, d)
+            else:
+                winner = self._resolve_in_planes(messages, d, backend)
             self._stats.steps += 1
-            return kept
+            return winner
         finally:
             self.step += 1
             self._cast.clear()
             self._d = None
             self._ballots.reset()
+
+    def _resolve_in_frames(self, messages: Mapping[int, Any], d: int) -> PackedSigns:
+        most = max(frame.frame_bytes(d, 2), refusal_bytes(self.code.num_workers))
+
+        def count(received: Sequence[Any], part: tuple[int, int] = (0, 1)) -> np.ndarray:
+            first, size = frame.part(d, *part)
+            votes, refusal = self._admit(
+                received, lambda message, worker: frame.decode(message, d=size, step=self.step, sender=worker)
+            )
+            return self._encode(self._elect(votes, size, first), frame.SERVER) if refusal is None else refusal
+
+        result = self.transport.exchange(messages, most, count)
+        self._raise_refusal(result)
+        winner = frame.decode(result, d=d, step=self.step, sender=frame.SERVER)
+        kept = [None if plane is None else self._like.adopt(plane) for plane in winner.numpy()]
+        return PackedSigns(kept[0], d, kept[1])
+
+    def _resolve_in_planes(self, messages: Mapping[int, Any], d: int, backend: _backend.Backend) -> PackedSigns:
+        """The same between devices, where messages stay tensors."""
+        most = max(planes.planes_bytes(d), refusal_bytes(self.code.num_workers) + 1)
+
+        def count(received: Sequence[Any]) -> Any:
+            votes, refusal = self._admit(received, lambda message, worker: planes.decode(message, d))
+            return planes.encode(self._elect(votes, d), backend) if refusal is None else planes.encode_refusal(refusal)
+
+        result = self.transport.exchange_tensors(messages, most, count)  # type: ignore[attr-defined]
+        refusal = planes.decode_refusal(result)
+        if refusal is not None:
+            self._raise_refusal(refusal)
+        return planes.decode(result, d).like(self._like)
+
+    def _device_backend(self) -> _backend.Backend | None:
+        """Where messages stay tensors: on the transport's device, or with "any" where they are; None: nowhere."""
+        device = getattr(self.transport, "tensor_device", None)
+        if device == "any":
+            return self._like if self._like.name == "cuda" else None
+        if device is None or (device.type == "cuda" and _backend.cuda_unavailable()):
+            return None
+        return _backend.backend_on(device)
+
+    def _raise_refusal(self, result: Any) -> None:
+        refused = decode_refusal(result, step=self.step, num_workers=self.code.num_workers)
+        if refused is not None:
+            self._stats.refused += 1
+            self._stats.note_step(self.step, refused.missing)
+            raise refused
 
     def _check_resolve(self, d: int | None) -> int:
         missing = sorted(set(self.partitions) - self._cast)
@@ -214,32 +258,33 @@ class Election:
             memory = self._frames[sender] = np.empty(size, dtype=np.uint8)
         return frame.encode(votes, step=self.step, sender=sender, out=memory)
 
-    def _count(self, messages: Sequence[Any], d: int, index: int = 0, parts: int = 1) -> np.ndarray:
-        """The decoder: the majority of the messages that are whole, or of one of equal parts of all; or the refusal
-        of a vote without quorum.
-        """
-        first, d = frame.part(d, index, parts)
+    def _admit(
+        self, messages: Sequence[Any], decode: Callable[[Any, int], PackedSigns]
+    ) -> tuple[list[PackedSigns], np.ndarray | None]:
+        """The votes of the messages that are whole; and the refusal, where they are no quorum."""
         votes, missing = [], {}
         for worker, message in enumerate(messages):
             try:
                 if message is None:
                     raise frame.FrameError("no message came in time, or one that was too long")
-                votes.append(frame.decode(message, d=d, step=self.step, sender=worker))
+                votes.append(decode(message, worker))
             except frame.FrameError as error:
                 missing[worker] = str(error)
         if missing:
             self._stats.note_missing(self.step, missing)
-        if self.quorum is not None and len(votes) < self.quorum:
-            return encode_refusal(QuorumError(self.step, self.quorum, self.code.num_workers, missing))
+        if self.quorum is None or len(votes) >= self.quorum:
+            return votes, None
+        return votes, encode_refusal(QuorumError(self.step, self.quorum, self.code.num_workers, missing))
+
+    def _elect(self, votes: list[PackedSigns], d: int, first: int = 0) -> PackedSigns:
+        """The majority of messages, which may begin at a word of the coordinates."""
         if first and self.tie == "random":  # the words that are drawn for these coordinates, not those from word 0 on
             draws = random_signs(64 * first + d, seed=self.seed, step=self.step, purpose=_backend.PURPOSE_TIE)
             weights = [2] * len(votes) + [1]
-            winner = majority([*votes, PackedSigns(draws.words[first:], d)], weights=weights)
-        elif not votes:  # a tie everywhere
-            winner = Tally(d, 1).majority(self.tie, seed=self.seed, step=self.step)
-        else:
-            winner = majority(votes, self.tie, seed=self.seed, step=self.step)
-        return self._encode(winner, frame.SERVER)
+            return majority([*votes, PackedSigns(draws.words[first:], d)], weights=weights)
+        if not votes:  # a tie everywhere
+            return Tally(d, 1).majority(self.tie, seed=self.seed, step=self.step)
+        return majority(votes, self.tie, seed=self.seed, step=self.step)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs: the step, which random policies draw from, and the rules it goes with."""

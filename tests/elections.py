@@ -58,14 +58,23 @@ class Tampering:
         return getattr(self.inner, name)
 
     def exchange(self, messages, max_bytes, decode):
+        return self.inner.exchange(self._changed(messages), max_bytes, decode)
+
+    def exchange_tensors(self, messages, max_bytes, decode):
+        import torch
+
+        changed = {w: torch.tensor(list(m), dtype=torch.uint8) for w, m in self._changed(messages).items()}
+        return self.inner.exchange_tensors(changed, max_bytes, decode)
+
+    def _changed(self, messages):
         sent = {}
         for worker, message in messages.items():
-            now = bytes(message)
+            now = bytes(np.asarray(message))
             changed = self.change(now, self.before)
             self.before = now
             if changed is not None:
                 sent[worker] = changed
-        return self.inner.exchange(sent, max_bytes, decode)
+        return sent
 
 
 def resigned(message: bytes, **changes: int) -> bytes:

@@ -48,18 +48,24 @@ def no_queue(device=0):
 # Addresses are never followed: what is wrong is seen before.
 A, ODD = 4096, 4097
 ROWS = (A, 0, 3, 2, 2)
+
+
+def packing(tensor, zero=0, nan=0, saw_nan=0, split=None):
+    return [tensor], 0.9, 0.1, False, zero, nan, 0, 0, 0, saw_nan, split
+
+
 REFUSED = [
-    ("pack_tensors", ([(4, A, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "dtype must be 0 .. 3"),
-    ("pack_tensors", ([(2, 0, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "x must be an address"),
-    ("pack_tensors", ([(2, A + 2, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "x must be aligned to 4"),
-    ("pack_tensors", ([(3, A, A + 4, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "v must be aligned"),
-    ("pack_tensors", ([(2, A, 0, 64, 0, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "words must be an address"),
-    ("pack_tensors", ([(2, A, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 3, 0, 0, 0, 0, None), "mask must be an address"),
-    ("pack_tensors", ([(2, A, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 4, 0, 0, 0, 0, None), "zero must be 0 .. 3"),
-    ("pack_tensors", ([(2, A, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 3, 0, 0, 0, None), "nan must be 0 .. 2"),
-    ("pack_tensors", ([(2, A, 0, 2**43 + 1, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, None), "d must be at most"),
-    ("pack_tensors", ([(2, A, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, ODD, None), "saw_nan must be aligned"),
-    ("pack_tensors", ([(2, A, 0, 64, A, 0, 0, 0)], 0.9, 0.1, False, 0, 0, 0, 0, 0, (0.9, 0.1)), "v must be an address"),
+    ("pack_tensors", packing((4, A, 0, 64, A, 0, 0, 0)), "dtype must be 0 .. 3"),
+    ("pack_tensors", packing((2, 0, 0, 64, A, 0, 0, 0)), "x must be an address"),
+    ("pack_tensors", packing((2, A + 2, 0, 64, A, 0, 0, 0)), "x must be aligned to 4"),
+    ("pack_tensors", packing((3, A, A + 4, 64, A, 0, 0, 0)), "v must be aligned"),
+    ("pack_tensors", packing((2, A, 0, 64, 0, 0, 0, 0)), "words must be an address"),
+    ("pack_tensors", packing((2, A, 0, 64, A, 0, 0, 0), zero=3), "mask must be an address"),
+    ("pack_tensors", packing((2, A, 0, 64, A, 0, 0, 0), zero=4), "zero must be 0 .. 3"),
+    ("pack_tensors", packing((2, A, 0, 64, A, 0, 0, 0), nan=3), "nan must be 0 .. 2"),
+    ("pack_tensors", packing((2, A, 0, 2**43 + 1, A, 0, 0, 0)), "d must be at most"),
+    ("pack_tensors", packing((2, A, 0, 64, A, 0, 0, 0), saw_nan=ODD), "saw_nan must be aligned"),
+    ("pack_tensors", packing((2, A, 0, 64, A, 0, 0, 0), split=(0.9, 0.1)), "v must be an address"),
     ("unpack_tensors", ([(5, A, 64, A, 0)],), "dtype must be 0 .. 4"),
     ("unpack_tensors", ([(2, 0, 64, A, 0)],), "out must be an address"),
     ("unpack_tensors", ([(2, A, 64, ODD, 0)],), "words must be aligned to 8 bytes"),

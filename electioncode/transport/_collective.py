@@ -21,31 +21,38 @@ class Collective:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.problems: dict[int, str] = {}
+        self.on_device = False
         self._group = group
-        self._device = device
+        self.device = device
         self._rank, self._size = dist.get_rank(group), dist.get_world_size(group)
 
     def round(
         self, tag: int, outgoing: Mapping[int, Any], sources: Iterable[int], max_bytes: int, timeout: float | None
-    ) -> dict[int, np.ndarray | None]:
-        """See `Mail.round`; there is no timeout but the group's own."""
+    ) -> dict[int, Any]:
+        """See `Mail.round`; there is no timeout but the group's own.
+
+        Messages may be tensors on the device. What comes is left there where `on_device` is set.
+        """
         self.problems = {}
         lengths = torch.full((self._size, 2), -1, dtype=torch.int64)
         lengths[:, 0] = tag
         for target, message in outgoing.items():
             if message is not None:
                 lengths[target, 1] = len(message)
-        theirs = self._exchange(lengths.flatten(), None, None).view(-1, 2)
+        theirs = self._exchange(lengths.flatten(), None, None).cpu().view(-1, 2)
         wrong = [r for r in range(self._size) if theirs[r, 0] != tag]
         if wrong:
             raise RuntimeError(f"exchange: ranks {wrong} are in another exchange than this one")
         sent = _bytes_that_go(lengths, max_bytes)
         received = _bytes_that_go(theirs, max_bytes)
-        parts = [np.frombuffer(outgoing[r], dtype=np.uint8) for r in range(self._size) if sent[r]]
-        everything = np.concatenate(parts) if parts else np.empty(0, dtype=np.uint8)
-        came = self._exchange(torch.from_numpy(everything), received, sent).numpy()
+        parts = [_bytes_of(outgoing[r]) for r in range(self._size) if sent[r]]
+        if any(part.device == self.device for part in parts):
+            parts = [part.to(self.device) for part in parts]
+        came: Any = self._exchange(torch.cat(parts) if parts else torch.empty(0, dtype=torch.uint8), received, sent)
+        if not self.on_device:
+            came = came.cpu().numpy()
         first = np.cumsum([0, *received])
-        result: dict[int, np.ndarray | None] = {}
+        result: dict[int, Any] = {}
         for source in sources:
             length = int(theirs[source, 1])
             result[source] = came[first[source] : first[source + 1]] if 0 <= length <= max_bytes else None
@@ -56,16 +63,23 @@ class Collective:
         return result
 
     def _exchange(self, data: torch.Tensor, received: list[int] | None, sent: list[int] | None) -> torch.Tensor:
-        data = data.to(self._device)
-        out = torch.empty(data.numel() if received is None else sum(received), dtype=data.dtype, device=self._device)
+        data = data.to(self.device)
+        out = torch.empty(data.numel() if received is None else sum(received), dtype=data.dtype, device=self.device)
         dist.all_to_all_single(out, data, received, sent, group=self._group)
         share = data.numel() // self._size if sent is None else sent[self._rank]  # stays here
         self.bytes_sent += (data.numel() - share) * data.element_size()
         self.bytes_received += (out.numel() - share) * data.element_size()
-        return out.cpu()
+        return out
 
     def close(self, patience: float) -> None:
         """Nothing is under way between rounds."""
+
+
+def _bytes_of(message: Any) -> torch.Tensor:
+    if isinstance(message, torch.Tensor):
+        return message
+    array = np.frombuffer(message, dtype=np.uint8)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _bytes_that_go(lengths: torch.Tensor, max_bytes: int) -> list[int]:

@@ -16,6 +16,8 @@ class InProcessTransport:
     Byte counts are those of a server and num_workers separate workers, summed over the workers.
     """
 
+    tensor_device = "any"
+
     def __init__(self, num_workers: int) -> None:
         if num_workers < 1:
             raise ValueError(f"InProcessTransport: num_workers must be at least 1, got {num_workers}")
@@ -29,12 +31,14 @@ class InProcessTransport:
     ) -> Any:
         """See :class:`electioncode.transport.Transport`."""
         check_workers(messages, self.workers)
-        sizes = {worker: memoryview(message).nbytes for worker, message in messages.items()}
+        sizes = {worker: _bytes_of(message) for worker, message in messages.items()}
         self.bytes_sent += sum(sizes.values())
         fits = [sizes.get(worker, max_bytes + 1) <= max_bytes for worker in self.workers]
         result = decode([messages[worker] if fit else None for worker, fit in enumerate(fits)])
-        self.bytes_received += self.num_workers * memoryview(result).nbytes
+        self.bytes_received += self.num_workers * _bytes_of(result)
         return result
+
+    exchange_tensors = exchange
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -46,6 +50,10 @@ class InProcessTransport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _bytes_of(message: Any) -> int:
+    return message.nbytes if hasattr(message, "nbytes") else memoryview(message).nbytes
 
 
 def check_workers(messages: Mapping[int, Any], workers: tuple[int, ...]) -> None:

@@ -45,8 +45,8 @@ class TorchTransport:
     message and nothing else. ``exchange`` raises, at a worker of "server", TimeoutError where the server is silent and
     RuntimeError where it went on without this worker; in "sharded", RuntimeError where a part of the result is missing.
 
-    With NCCL alone, messages are staged on the current CUDA device and go by all-to-all, where all ranks must take
-    part. A group with backend "cpu:gloo,cuda:nccl" takes Gloo.
+    With NCCL alone, messages go by all-to-all between the current CUDA devices, where all ranks must take part: an
+    election counts them there ("sharded": on the CPU). A group with backend "cpu:gloo,cuda:nccl" takes Gloo.
 
     A comparison of results that finds ranks apart names them in a RuntimeWarning at those that agree with most, and in
     a RuntimeError at the others (and at all where none are most): a liar may name any hash, and shall not stop those
@@ -125,6 +125,19 @@ class TorchTransport:
             self._verify(result)
         return result
 
+    @property
+    def tensor_device(self) -> Any:
+        """The CUDA device on which `exchange_tensors` takes messages; None with Gloo, and where frames are split."""
+        return None if self.topology == "sharded" else getattr(self._mail, "device", None)
+
+    def exchange_tensors(self, messages: Mapping[int, Any], max_bytes: int, decode: Callable[..., Any]) -> Any:
+        """As `exchange`, of tensors on `tensor_device`, from where NCCL takes them."""
+        self._mail.on_device = True
+        try:
+            return self.exchange(messages, max_bytes, decode)
+        finally:
+            self._mail.on_device = False
+
     def _round(
         self, number: int, outgoing: Mapping[int, Any], sources: Sequence[int], max_bytes: int, patience: float = 1.0
     ) -> dict[int, np.ndarray | None]:
@@ -172,9 +185,9 @@ class TorchTransport:
         return _joined([results[r] for r in range(n)])
 
     def _verify(self, result: Any) -> None:
-        mine = hashlib.blake2b(result, digest_size=_DIGEST_BYTES).digest()
+        mine = hashlib.blake2b(_on_host(result), digest_size=_DIGEST_BYTES).digest()
         received = self._round(2, dict.fromkeys(self._others, mine), self._others, _DIGEST_BYTES)
-        digests = {r: bytes(d) for r, d in received.items() if d is not None}
+        digests = {r: bytes(_on_host(d)) for r, d in received.items() if d is not None}
         check_digests({**digests, self.rank: mine}, self.rank, self._exchanges)
 
     def close(self) -> None:
@@ -192,6 +205,10 @@ class TorchTransport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _on_host(message: Any) -> Any:
+    return message.cpu().numpy() if hasattr(message, "cpu") else message
 
 
 def _joined(results: Sequence[Any]) -> Any:

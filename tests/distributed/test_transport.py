@@ -19,6 +19,11 @@ def test_the_bits_of_the_election_in_one_process():
     start(4, "transport", *in_all_topologies("equal", "by_collectives"))
 
 
+def test_messages_that_stay_on_a_device():
+    pytest.importorskip("electioncode._cuda_emulated")
+    start(4, "transport", "on_a_device")
+
+
 def test_bytes_limits_groups_misuse_and_results_that_differ():
     sizes = in_all_topologies("bytes_on_the_wire", "limit", "verified")
     start(4, "transport", *sizes, "subgroups", "apart", "misuse", "unclosed")
