@@ -9,14 +9,15 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from electioncode import _backend
-from electioncode._buckets import Layout, Poll, Slot, as_floats, brought, is_zero, memory_order, pack_slots
+from electioncode._addresses import addresses
+from electioncode._buckets import Layout, Poll, Slot, as_floats, brought, is_zero, memory_order
 from electioncode.signs import PackedSigns, words_for
 
 SPARSE = (
@@ -133,7 +134,7 @@ class Ballots(ABC):
         buffer = buffers.get(slot.name)
         if buffer is None:
             buffers[slot.name] = buffer = torch.zeros_like(like)
-        elif buffer.numel() != like.numel():
+        elif not buffer.is_contiguous() or buffer.numel() != like.numel():
             raise RuntimeError(
                 f"majority_vote_hook: {slot.name!r} has {like.numel()} elements and its momentum {buffer.numel()}"
             )
@@ -162,19 +163,19 @@ class CpuBallots(Ballots):
         flags, words, mask = self._poll.planes(layout, message.numpy().view(np.uint64))
         if mask is None:
             mask = np.zeros_like(words)  # for this rank alone
+        floats, pieces = as_floats(values), layout.split(values)
         used = []
         for part, at in zip(layout.parts, layout.words, strict=True):
-            used.append(not is_zero(as_floats(values[part])))
+            used.append(not is_zero(floats[part]))
             if used[-1]:
                 mask[at] = ~np.uint64(0)
         for run in layout.runs(used, one_by_one=self._zero == "random"):
-            xs = [values[layout.parts[i]] for i in run]
+            xs = [pieces[i] for i in run]
             at = slice(layout.words[run[0]].start, layout.words[run[-1]].stop)
             self._pack([layout.slots[i] for i in run], xs, (words[at], mask[at]), partition, step)
         if self.casts:
             self._vote_locally(layout, words, mask, used, step, rank)
-        for number, voted in enumerate(used):
-            flags[number // 64] |= np.uint64(int(voted) << number % 64)
+        flags.view(np.uint8)[: -(-len(used) // 8)] = np.packbits(used, bitorder="little")
 
     def _vote_locally(
         self, layout: Layout, words: np.ndarray, mask: np.ndarray, used: list[bool], step: int, rank: int
@@ -194,19 +195,30 @@ class CpuBallots(Ballots):
     def _pack(
         self,
         slots: list[Slot],
-        xs: list[torch.Tensor],
+        xs: Sequence[torch.Tensor],
         votes: tuple[np.ndarray, np.ndarray],
         partition: int,
         step: int,
     ) -> None:
         """Signs, and abstentions where the policies have them, of neighbouring tensors; momentum takes its step."""
-        buffers = None
+        jobs = [(dtype, x, 0, d) for dtype, x, d in addresses(xs, "majority_vote_hook")]
         if self._momentum:
-            buffers = [as_floats(self._buffer(slot, x, partition)) for slot, x in zip(slots, xs, strict=True)]
-        stream = (self._poll.seed, step % 2**32, partition)
-        planes: Any = votes if "abstain" in (self._zero, self._nan) else (votes[0], None)
-        values = [as_floats(x) for x in xs]
-        has_nan = pack_slots(slots, values, buffers, self._momentum, planes, self._zero, self._nan, stream)
+            buffers = [self._buffer(slot, x, partition).data_ptr() for slot, x in zip(slots, xs, strict=True)]
+            jobs = [(dtype, x, v, d) for (dtype, x, _, d), v in zip(jobs, buffers, strict=True)]
+        has_nan = _backend.core.pack_addresses(
+            jobs,
+            self._momentum,
+            1 - self._momentum,
+            False,
+            *(votes if "abstain" in (self._zero, self._nan) else (votes[0], None)),
+            _backend.ZERO.index(self._zero),
+            _backend.NAN.index(self._nan),
+            self._poll.seed,
+            step % 2**32,
+            partition,
+            slots[0].first,  # of the random stream: counts where it is one slot
+            None,
+        )
         if has_nan and self._nan == "raise":
             names = ", ".join(slot.name for slot in slots)
             raise ValueError(
@@ -230,10 +242,11 @@ class CpuBallots(Ballots):
             words &= mask
         winner = self._poll.majority(layout, PackedSigns(words, 64 * layout.num_words, mask), step, 0)
         absent = Counter(number for _, number in abstentions)
+        floats = as_floats(values)
         for number, (part, at) in enumerate(zip(layout.parts, layout.words, strict=True)):
             if absent[number] == self._poll.num_ranks:
-                values[part] = 0
+                floats[part] = 0
             else:
                 voted = None if winner.mask is None else winner.mask[at]
-                _backend.core.unpack(winner.words[at], voted, as_floats(values[part]))
+                _backend.core.unpack(winner.words[at], voted, floats[part])
         return winner

@@ -48,7 +48,7 @@ class CudaBallots(Ballots):
         flags, words, mask = self._poll.planes(layout, message)
         if mask is None and self.casts:
             mask = torch.empty_like(words)  # for this rank alone
-        xs = [values[part] for part in layout.parts]
+        xs = layout.split(values)
         used = _not_zero(xs)
         self._pack(layout.slots, xs, words, mask, used, partition, step)
         if self.casts:
@@ -122,7 +122,7 @@ class CudaBallots(Ballots):
         if winner.mask is not None:
             shown &= winner.mask
         core: Any = winner.backend.core
-        core.unpack_tensors([values[part] for part in layout.parts], winner.words, shown)
+        core.unpack_tensors(layout.split(values), winner.words, shown)
         return winner
 
 

@@ -46,14 +46,16 @@ class Layout:
         self.parts: list[slice] = []
         self.words: list[slice] = []
         self.dense: list[slice] = []
+        self._sizes = [slot.parameter.numel() for slot in slots]
+        self._voted: list[int] = []
         element = word = 0
-        for slot in slots:
-            size = slot.parameter.numel()
+        for number, (slot, size) in enumerate(zip(slots, self._sizes, strict=True)):
             part = slice(element, element + size)
             element += size
             if size < min_size:
                 self.dense.append(part)
                 continue
+            self._voted.append(number)
             self.slots.append(slot)
             self.parts.append(part)
             self.words.append(slice(word, word + words_for(size)))
@@ -63,6 +65,11 @@ class Layout:
         self.all_flags = _full_mask(len(self.slots))  # one bit a parameter
         self.num_flags = self.all_flags.size
         self._places: dict[torch.device, Places] = {}
+
+    def split(self, values: torch.Tensor) -> list[torch.Tensor]:
+        """The elements of each voted parameter: views."""
+        pieces = values.split(self._sizes)
+        return [pieces[number] for number in self._voted]
 
     def on(self, device: torch.device) -> Places:
         """Where things lie, as tensors on a device."""
@@ -190,29 +197,6 @@ def is_zero(x: np.ndarray) -> bool:
     """All elements are zero, of either sign. Nearly always the first few tell."""
     if x.dtype == np.uint16:  # bfloat16
         return not (x[:64] & 0x7FFF).any() and not (x & 0x7FFF).any()
+    if x.size and x[0]:
+        return False
     return not x[:64].any() and not x.any()
-
-
-def pack_slots(
-    slots: Sequence[Slot],
-    xs: Sequence[np.ndarray],
-    buffers: Sequence[np.ndarray] | None,
-    momentum: float,
-    planes: Any,
-    zero: str,
-    nan: str,
-    stream: tuple[int, int, int],
-) -> bool:
-    """One native call; True if there was a NaN. The slots' first word counts only where it is one slot."""
-    return _backend.core.pack_tensors(
-        list(xs),
-        None if buffers is None else list(buffers),
-        momentum,
-        1 - momentum,
-        False,
-        *planes,
-        _backend.ZERO.index(zero),
-        _backend.NAN.index(nan),
-        *stream,
-        slots[0].first,
-    )

@@ -68,22 +68,48 @@ class CudaOps:
         used: Any = None,
     ) -> bool:
         """As the core's. Where used ``(tensors,)``, bool, is False, a tensor votes nothing and its momentum stays."""
-        if split is not None and momenta is None:
-            raise ValueError("pack_tensors: momenta must be given where the momentum is split")
         if momenta is not None and len(momenta) != len(tensors):
             raise ValueError(f"pack_tensors: momenta must be as many as tensors, got {len(momenta)}")
-        total = sum(_words_for(x.numel()) for x in tensors)
-        to, to_mask = self._row(words, total, "words"), self._maybe_row(mask, total, "mask")
-        jobs, first = [], 0
+        jobs = []
         for i, x in enumerate(tensors):
             v = 0
             if momenta is not None:
                 v = self._flat(momenta[i], "momenta")
                 if momenta[i].dtype != x.dtype or momenta[i].numel() != x.numel():
                     raise ValueError("pack_tensors: momenta must be like their tensors")
-            at = to + 8 * first, to_mask and to_mask + 8 * first
-            jobs.append((self._dtype(x, 4), self._flat(x, "tensors"), v, x.numel(), *at, first_word + first, stream))
-            first += _words_for(x.numel())
+            jobs.append((self._dtype(x, 4), self._flat(x, "tensors"), v, x.numel()))
+        rule = (beta, weight, negate)
+        return self.pack_addresses(
+            jobs, *rule, words, mask, zero, nan, seed, step, stream, first_word, split, used
+        )
+
+    def pack_addresses(
+        self,
+        tensors: Sequence[tuple[int, int, int, int]],
+        beta: float,
+        weight: float,
+        negate: bool,
+        words: Any,
+        mask: Any,
+        zero: int,
+        nan: int,
+        seed: int,
+        step: int,
+        stream: int,
+        first_word: int,
+        split: tuple[float, float] | None,
+        used: Any = None,
+    ) -> bool:
+        """Of (dtype, x, v or 0, d), on this device: the caller's word."""
+        total = sum(_words_for(d) for _, _, _, d in tensors)
+        to, to_mask = self._row(words, total, "words"), self._maybe_row(mask, total, "mask")
+        if split is not None and not all(v for _, _, v, d in tensors if d):
+            raise ValueError("pack_tensors: momenta must be given where the momentum is split")
+        jobs = []
+        for dtype, x, v, d in tensors:
+            jobs.append((dtype, x, v, d, to, to_mask, first_word, stream))
+            nbytes = 8 * _words_for(d)
+            to, to_mask, first_word = to + nbytes, to_mask and to_mask + nbytes, first_word + nbytes // 8
         flags = 0
         if used is not None:
             flags = self._flat(used, "used")
@@ -115,13 +141,20 @@ class CudaOps:
         self._call(self.native.unpack_tensors, jobs)
 
     def update_tensors(self, params: Sequence[Any], words: Any, mask: Any, decay: float, step: float) -> None:
-        total = sum(_words_for(p.numel()) for p in params)
+        jobs = [(self._dtype(p, 4), self._flat(p, "params"), p.numel()) for p in params]
+        self.update_addresses(jobs, words, mask, decay, step)
+
+    def update_addresses(
+        self, params: Sequence[tuple[int, int, int]], words: Any, mask: Any, decay: float, step: float
+    ) -> None:
+        """Of (dtype, parameters, d), on this device: the caller's word."""
+        total = sum(_words_for(d) for _, _, d in params)
         source, masks = self._row(words, total, "words"), self._maybe_row(mask, total, "mask")
-        jobs, first = [], 0
-        for p in params:
-            at = source + 8 * first, masks and masks + 8 * first
-            jobs.append((self._dtype(p, 4), self._flat(p, "params"), p.numel(), *at))
-            first += _words_for(p.numel())
+        jobs = []
+        for dtype, p, d in params:
+            jobs.append((dtype, p, d, source, masks))
+            nbytes = 8 * _words_for(d)
+            source, masks = source + nbytes, masks and masks + nbytes
         self._call(self.native.update_tensors, jobs, decay, step)
 
     def majority(

@@ -196,7 +196,10 @@ print("ok")
 
 
 def test_core_refuses_what_does_not_fit(rng):
-    """The native layer checks for itself: shapes, dtypes, overlap, indices; no call of Python's can break a bound."""
+    """The native layer checks for itself: shapes, dtypes, overlap, indices; no call of Python's can break a bound.
+
+    (What lies at an address is the caller's word: see `test_tensors_that_an_optimizer_refuses`.)
+    """
     w = np.zeros(2, dtype=np.uint64)
     x = np.zeros(128, dtype=np.float32)
     calls = [
@@ -211,6 +214,23 @@ def test_core_refuses_what_does_not_fit(rng):
         lambda: _core.update_tensors([x.reshape(2, 64)], w, None, 1.0, 0.1),
         lambda: _core.pack_tensors([x], [x.astype(np.float64)], 0.9, 0.1, False, w, None, 0, 0, 0, 0, 0, 0),
         lambda: _core.pack_tensors([x], [], 0.9, 0.1, False, w, None, 0, 0, 0, 0, 0, 0),
+        *[
+            lambda tensor=tensor, words=words, split=split: _core.pack_addresses(
+                [tensor], 0.9, 0.1, False, words, None, 0, 0, 0, 0, 0, 0, split
+            )
+            for tensor, words, split in [
+                ((4, x.ctypes.data, 0, 128), w, None),
+                ((2, 0, 0, 128), w, None),
+                ((2, x.ctypes.data + 2, 0, 64), w[:1], None),
+                ((2, x.ctypes.data, x.ctypes.data + 1, 64), w[:1], None),
+                ((2, x.ctypes.data, 0, 129), w, None),
+                ((2, x.ctypes.data, 0, 128), w, (0.9, 0.1)),
+            ]
+        ],
+        lambda: _core.update_addresses([(4, x.ctypes.data, 128)], w, None, 1.0, 0.1),
+        lambda: _core.update_addresses([(2, 0, 128)], w, None, 1.0, 0.1),
+        lambda: _core.update_addresses([(2, x.ctypes.data + 1, 64)], w[:1], None, 1.0, 0.1),
+        lambda: _core.update_addresses([(2, x.ctypes.data, 129)], w, None, 1.0, 0.1),
         lambda: _core.majority([w, w[:1]], None, None, 128, 0, 0, 0, 0, w.copy(), None, False),
         lambda: _core.majority([w], None, None, 129, 0, 0, 0, 0, w.copy(), None, False),
         lambda: _core.majority([w], None, [1, 2], 128, 0, 0, 0, 0, w.copy(), None, False),

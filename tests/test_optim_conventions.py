@@ -283,3 +283,59 @@ def test_sharded_parameters_step_like_whole_ones(make, tmp_path):
         )
     finally:
         dist.destroy_process_group()
+
+
+def test_tensors_that_an_optimizer_refuses():
+    """What would be read or written beyond a tensor, or in another order, is refused before anything moves."""
+
+    def step(p, grad=None, momentum=None, others=()):
+        optimizer = ec.Signum([p, *others], lr=0.1, momentum=0.9)
+        for q in optimizer.param_groups[0]["params"]:
+            q.grad = torch.ones_like(q) if grad is None else grad
+        if momentum is not None:
+            optimizer.state[p]["momentum_buffer"] = momentum
+        optimizer.step()
+
+    def parameter(shape=(70,), **options):
+        return torch.nn.Parameter(torch.zeros(shape, **options))
+
+    gaps = torch.nn.Parameter(torch.zeros(140)[::2])
+    one_for_all = torch.nn.Parameter(torch.zeros(1).expand(70))
+    cases = [
+        (lambda: step(gaps), ValueError, "parameters must be dense, got strides"),
+        (lambda: step(one_for_all), ValueError, "parameters must be dense, got strides"),
+        (lambda: step(parameter(), others=[parameter(device="meta")]), ValueError, "must all be on one device"),
+        (lambda: step(parameter(device="meta")), TypeError, "must be on the CPU or a CUDA device, got meta"),
+        (lambda: step(parameter(dtype=torch.float8_e5m2)), TypeError, "must have dtype float16 or"),
+        (lambda: step(parameter(), momentum=torch.zeros(69)), ValueError, "momentum must have the dtype and shape"),
+        (lambda: step(parameter(), momentum=torch.zeros(70).double()), ValueError, "momentum must have the dtype and"),
+        (lambda: step(parameter(), momentum=torch.zeros(140)[::2][:69]), ValueError, "momentum must be of shape"),
+        (lambda: step(parameter((3,)), grad=torch.ones(3).to_sparse()), ValueError, "gradients must be dense"),
+    ]
+    for call, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            call()
+
+
+def test_momentum_and_gradients_of_another_memory_format():
+    """Each element meets its own: a checkpoint of a contiguous model goes on in one that is channels-last."""
+    generator = torch.Generator().manual_seed(0)
+    x, v, grad = (torch.randn(2, 3, 4, 5, generator=generator) for _ in range(3))
+    ends = []
+    for formats in ("ccc", "lcc", "ccl", "clc", "llc"):
+        how = [torch.channels_last if f == "l" else torch.contiguous_format for f in formats]
+        p = torch.nn.Parameter(x.clone().contiguous(memory_format=how[0]))
+        p.grad = grad.contiguous(memory_format=how[1])
+        optimizer = ec.Signum([p], lr=0.1, momentum=0.9)
+        optimizer.state[p]["momentum_buffer"] = v.clone().contiguous(memory_format=how[2])
+        optimizer.step()
+        ends.append((p.detach(), optimizer.state[p]["momentum_buffer"]))
+    assert all(torch.equal(a, b) for end in ends[1:] for a, b in zip(end, ends[0], strict=True))
+
+
+def test_a_gradient_that_lies_with_the_other_sign():
+    p = torch.nn.Parameter(torch.zeros(1))
+    p.grad = torch.tensor([1 + 2j]).conj().imag
+    assert p.grad.is_neg() and p.grad.item() == -2
+    ec.Signum([p], lr=1.0, momentum=0.0).step()
+    assert p.item() == 1.0

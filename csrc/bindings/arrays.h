@@ -86,6 +86,14 @@ inline Rows tensor_of(const py::array& a, const char* argument, bool write) {
     return rows_of(a, argument, write);
 }
 
+// Numbers of a dtype that lie at an address.
+template <typename T>
+T* at_address(std::uintptr_t address, Dtype dtype, bool needed) {
+    const std::size_t itemsize = dtype == Dtype::kFloat64 ? 8 : dtype == Dtype::kFloat32 ? 4 : 2;
+    if (address % itemsize || (needed && address == 0)) fail("addresses", "aligned, and not 0", std::to_string(address));
+    return reinterpret_cast<T*>(address);
+}
+
 using MaybeArray = std::optional<py::array>;
 
 inline Word* maybe_words(const MaybeArray& a, const char* argument, std::size_t words, bool write) {

@@ -35,19 +35,44 @@ bool pack_rows(const py::array& x, const py::array& words, const MaybeArray& mas
     return pack(jobs);
 }
 
-bool pack_tensors(const std::vector<py::array>& tensors, const std::optional<std::vector<py::array>>& momenta, double beta,
-                  double weight, bool negate, const py::array& words, const MaybeArray& mask, int zero, int nan,
-                  std::uint32_t seed, std::uint32_t step, std::uint32_t stream, std::size_t first_word,
-                  const std::optional<std::pair<double, double>>& split) {
+// A tensor to be packed: its dtype, its numbers, its momentum (or nullptr), and how many.
+struct Packed {
+    Dtype dtype;
+    const void* x;
+    void* v;
+    std::size_t d;
+};
+
+bool pack_all(const std::vector<Packed>& tensors, double beta, double weight, bool negate, const py::array& words, const MaybeArray& mask,
+              int zero, int nan, std::uint32_t seed, std::uint32_t step, std::uint32_t stream, std::size_t first_word,
+              const std::optional<std::pair<double, double>>& split) {
     std::size_t total = 0;
-    for (const py::array& x : tensors) total += num_words(static_cast<std::size_t>(x.size()));
-    if (momenta && momenta->size() != tensors.size()) fail("momenta", "as many as tensors", std::to_string(momenta->size()));
-    if (split && !momenta) fail("momenta", "given where the momentum is split", "None");
+    for (const Packed& t : tensors) total += num_words(t.d);
     Word* out = words_of(words, "words", 1, total, true).row<Word>(0);
     Word* out_mask = maybe_words(mask, "mask", total, true);
     const RandomStream random{seed, step, stream, kPurposeZero};
     std::vector<PackJob> jobs;
     std::size_t first = 0;
+    for (const Packed& t : tensors) {
+        jobs.push_back({t.x, t.v, t.dtype, t.d, beta, weight, negate, choice<Zero>(zero, 4, "zero"), choice<Nan>(nan, 3, "nan"), random,
+                        first_word + first, out + first, out_mask ? out_mask + first : nullptr, 0});
+        if (split) {
+            if (!t.v && t.d > 0) fail("momenta", "given where the momentum is split", "None");
+            jobs.back().split = true;
+            std::tie(jobs.back().split_beta, jobs.back().split_weight) = *split;
+        }
+        first += num_words(t.d);
+    }
+    const Release release;
+    return pack(jobs);
+}
+
+bool pack_tensors(const std::vector<py::array>& tensors, const std::optional<std::vector<py::array>>& momenta, double beta,
+                  double weight, bool negate, const py::array& words, const MaybeArray& mask, int zero, int nan,
+                  std::uint32_t seed, std::uint32_t step, std::uint32_t stream, std::size_t first_word,
+                  const std::optional<std::pair<double, double>>& split) {
+    if (momenta && momenta->size() != tensors.size()) fail("momenta", "as many as tensors", std::to_string(momenta->size()));
+    std::vector<Packed> all;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
         const Rows x = tensor_of(tensors[i], "tensors", false);
         const Dtype dtype = dtype_of(tensors[i], "tensors");
@@ -58,16 +83,23 @@ bool pack_tensors(const std::vector<py::array>& tensors, const std::optional<std
             if (rows.columns != x.columns || dtype_of(m, "momenta") != dtype) fail("momenta", "like its tensor", describe(m));
             v = rows.data;
         }
-        jobs.push_back({x.data, v, dtype, x.columns, beta, weight, negate, choice<Zero>(zero, 4, "zero"),
-                        choice<Nan>(nan, 3, "nan"), random, first_word + first, out + first, out_mask ? out_mask + first : nullptr, 0});
-        if (split) {
-            jobs.back().split = true;
-            std::tie(jobs.back().split_beta, jobs.back().split_weight) = *split;
-        }
-        first += num_words(x.columns);
+        all.push_back({dtype, x.data, v, x.columns});
     }
-    const Release release;
-    return pack(jobs);
+    return pack_all(all, beta, weight, negate, words, mask, zero, nan, seed, step, stream, first_word, split);
+}
+
+// The same of tensors elsewhere in Python, whose memory the caller vouches for: dtype, x, v (0: none), d.
+using PackTuple = std::tuple<int, std::uintptr_t, std::uintptr_t, std::size_t>;
+
+bool pack_addresses(const std::vector<PackTuple>& tensors, double beta, double weight, bool negate, const py::array& words,
+                    const MaybeArray& mask, int zero, int nan, std::uint32_t seed, std::uint32_t step, std::uint32_t stream,
+                    std::size_t first_word, const std::optional<std::pair<double, double>>& split) {
+    std::vector<Packed> all;
+    for (const auto& [type, x, v, d] : tensors) {
+        const Dtype dtype = choice<Dtype>(type, 4, "dtype");
+        all.push_back({dtype, at_address<const void>(x, dtype, d > 0), at_address<void>(v, dtype, false), d});
+    }
+    return pack_all(all, beta, weight, negate, words, mask, zero, nan, seed, step, stream, first_word, split);
 }
 
 void unpack_rows(const py::array& words, const MaybeArray& mask, const py::array& out) {
@@ -81,20 +113,31 @@ void unpack_rows(const py::array& words, const MaybeArray& mask, const py::array
         unpack({from.row<Word>(i), mask ? voted.row<Word>(i) : nullptr, to.columns, dtype, to.row<void>(i)});
 }
 
-void update_tensors(const std::vector<py::array>& params, const py::array& words, const MaybeArray& mask, double decay, double step) {
+using UpdateTuple = std::tuple<int, std::uintptr_t, std::size_t>;  // dtype, parameters, d
+
+void update_addresses(const std::vector<UpdateTuple>& params, const py::array& words, const MaybeArray& mask, double decay, double step) {
     std::size_t total = 0;
-    for (const py::array& p : params) total += num_words(static_cast<std::size_t>(p.size()));
+    for (const auto& [type, p, d] : params) total += num_words(d);
     const Word* signs = words_of(words, "words", 1, total, false).row<Word>(0);
     const Word* voted = maybe_words(mask, "mask", total, false);
     std::vector<UpdateJob> jobs;
     std::size_t first = 0;
-    for (const py::array& p : params) {
-        const Rows rows = tensor_of(p, "params", true);
-        jobs.push_back({rows.data, dtype_of(p, "params"), rows.columns, decay, step, signs + first, voted ? voted + first : nullptr});
-        first += num_words(rows.columns);
+    for (const auto& [type, p, d] : params) {
+        const Dtype dtype = choice<Dtype>(type, 4, "dtype");
+        jobs.push_back({at_address<void>(p, dtype, d > 0), dtype, d, decay, step, signs + first, voted ? voted + first : nullptr});
+        first += num_words(d);
     }
     const Release release;
     update(jobs);
+}
+
+void update_tensors(const std::vector<py::array>& params, const py::array& words, const MaybeArray& mask, double decay, double step) {
+    std::vector<UpdateTuple> all;
+    for (const py::array& p : params) {
+        const Rows rows = tensor_of(p, "params", true);
+        all.emplace_back(static_cast<int>(dtype_of(p, "params")), reinterpret_cast<std::uintptr_t>(rows.data), rows.columns);
+    }
+    update_addresses(all, words, mask, decay, step);
 }
 
 // Voters from one 2-D array, or from a sequence of 1-D arrays that lie anywhere; masks may be None, whole or in part.
@@ -312,8 +355,10 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     m.def("pack", &pack_rows);
     m.def("pack_tensors", &pack_tensors, py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg(),
           py::arg(), py::arg(), py::arg(), py::arg(), py::arg(), py::arg("split") = py::none());
+    m.def("pack_addresses", &pack_addresses);
     m.def("unpack", &unpack_rows);
     m.def("update_tensors", &update_tensors);
+    m.def("update_addresses", &update_addresses);
     m.def("majority", &majority_of);
     m.def("local_majorities", &local_majorities_of);
     m.def("coded_majority", &coded_majority_of);

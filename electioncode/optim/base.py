@@ -155,28 +155,31 @@ class SignOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             yield from (p for p in group["params"] if p.requires_grad)
 
-    def _runs(self, group: dict[str, Any]) -> Iterator[list[torch.Tensor]]:
-        return tensors.runs(group["params"], 1 if group["foreach"] is False else None)
+    def _runs(self) -> Iterator[tuple[dict[str, Any], list[torch.Tensor], slice]]:
+        """What goes into one native call each: its group, its parameters, and their words of a vote."""
+        first = 0
+        for group in self.param_groups:
+            for run in tensors.runs(group["params"], 1 if group["foreach"] is False else None):
+                end = first + tensors.num_words(run)
+                yield group, run, slice(first, end)
+                first = end
 
     def _signs(self, zero: str, nan: str, stream: tuple[int, int, int], partition: int | None) -> PackedSigns:
         """Buffers and signs of all parameters, one native call a group."""
         who = type(self).__name__
-        backend = tensors.backend_of(list(self._params()), who)
-        masked = any(p.grad is None for p in self._params()) or "abstain" in (zero, nan)
-        votes_of_all = new_votes(backend, (), self.num_coordinates, masked, None, who)
+        runs = list(self._runs())
+        all_have_one = all(run[0].grad is not None for _, run, _ in runs)
+        d = 64 * runs[-1][2].stop if runs else 0
+        backend = tensors.backend_of(runs[0][1] if runs else (), who)
+        votes_of_all = new_votes(backend, (), d, not all_have_one or "abstain" in (zero, nan), None, who)
         words, mask = outputs(votes_of_all, who)
-        words[:] = 0  # where a parameter has no gradient
-        if mask is not None:
-            mask[:] = 0
-        first = 0
-        for group in self.param_groups:
-            for run in self._runs(group):
-                size = tensors.num_words(run)
-                if run[0].grad is not None:
-                    part = slice(first, first + size)
-                    votes = words[part], None if mask is None else mask[part]
-                    self._pack(run, group, votes, zero, nan, (*stream, first), partition)
-                first += size
+        for group, run, part in runs:
+            if run[0].grad is not None:
+                votes = words[part], None if mask is None else mask[part]
+                self._pack(run, group, votes, zero, nan, (*stream, part.start), partition)
+            else:
+                words[part] = 0
+                mask[part] = 0
         return votes_of_all
 
     def _pack(
@@ -205,42 +208,42 @@ class SignOptimizer(torch.optim.Optimizer):
         key: Any = self.buffer
         if partition is not None:
             state, key = state.setdefault(self.buffer + "s", {}), partition
-        if key not in state:
-            state[key] = torch.zeros_like(p, memory_format=torch.preserve_format)
-        return state[key]
+        buffer = state.get(key)
+        if buffer is None:
+            state[key] = buffer = torch.zeros_like(p, memory_format=torch.preserve_format)
+        elif not (buffer.is_contiguous() and p.is_contiguous()) and buffer.stride() != p.stride():
+            if buffer.shape != p.shape:
+                who = type(self).__name__
+                raise ValueError(f"{who}: momentum must be of shape {tuple(p.shape)}, got {tuple(buffer.shape)}")
+            state[key] = buffer = torch.empty_like(p, dtype=buffer.dtype).copy_(buffer)  # of another memory format
+        return buffer
 
     def _update(self, winner: PackedSigns) -> None:
         who = type(self).__name__
-        words, mask = winner.like(tensors.backend_of(list(self._params()), who)).arrays()
-        first = 0
-        for group in self.param_groups:
-            rates = float(group["lr"]), float(group["weight_decay"])
-            for run in self._runs(group):
-                size = tensors.num_words(run)
-                if self.election is not None or run[0].grad is not None:  # torch leaves what has no gradient alone
-                    part = slice(first, first + size)
-                    votes = words[part], None if mask is None else mask[part]
-                    tensors.update_tensors(who, run, votes, *rates)
-                first += size
+        runs = list(self._runs())
+        words, mask = winner.like(tensors.backend_of(runs[0][1] if runs else (), who)).arrays()
+        for group, run, part in runs:
+            if self.election is not None or run[0].grad is not None:  # torch leaves what has no gradient alone
+                votes = words[part], None if mask is None else mask[part]
+                tensors.update_tensors(who, run, votes, float(group["lr"]), float(group["weight_decay"]))
 
     def _traced_step(self) -> None:
         """The same step where torch.compile writes it down: operators instead of native calls."""
         from electioncode.torch_ops import ops
 
         who = type(self).__name__
-        for group in self.param_groups:
+        for group, run, _ in self._runs():
+            if run[0].grad is None:
+                continue
             rule, lr = self._rule(group), group["lr"]
             split = [] if rule.split is None else [*rule.split]
             lr = lr if isinstance(lr, torch.Tensor) else torch.tensor(lr, dtype=torch.float64)
-            for run in self._runs(group):
-                if run[0].grad is None:
-                    continue
-                grads = [tensors.gradient(p, who) for p in run]
-                buffers = [self._buffer(p, None) for p in run] if self._needs_buffer(group) else []
-                planes = ops.pack_tensors(
-                    grads, buffers, rule.beta, rule.weight, rule.negate, True, "abstain", "raise", 0, 0, 0, split
-                )
-                ops.update_tensors(run, planes[0], planes[1], lr, group["weight_decay"])
+            grads = [tensors.gradient(p, who) for p in run]
+            buffers = [self._buffer(p, None) for p in run] if self._needs_buffer(group) else []
+            planes = ops.pack_tensors(
+                grads, buffers, rule.beta, rule.weight, rule.negate, True, "abstain", "raise", 0, 0, 0, split
+            )
+            ops.update_tensors(run, planes[0], planes[1], lr, group["weight_decay"])
 
     def _refuse_grad_scaler(self) -> None:
         """GradScaler announces itself by an attribute where `_step_supports_amp_scaling`."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from electioncode import _backend
+from electioncode._addresses import addresses, local
 from electioncode.signs import words_for
 
 # Words and mask to write or read, each tensor from a word boundary: as PackedSigns.arrays() gives them.
@@ -31,11 +32,6 @@ class Rule:
     split: tuple[float, float] | None = None
 
 
-def local(t: torch.Tensor) -> torch.Tensor:
-    """The part of a sharded tensor (DTensor) that this process holds; any other tensor itself."""
-    return t.to_local() if hasattr(t, "to_local") else t
-
-
 def num_words(params: Sequence[torch.Tensor]) -> int:
     """Words of a vote on these parameters: each starts at a word boundary."""
     return sum(words_for(local(p).numel()) for p in params)
@@ -55,43 +51,24 @@ def runs(params: Sequence[torch.Tensor], longest: int | None = None) -> Iterator
         yield run
 
 
-def flat(t: torch.Tensor, who: str) -> torch.Tensor:
-    """The elements in the order in which they lie in memory (channels-last and the like included): a view."""
-    t = local(t.detach())
-    if t.is_contiguous():
-        return t.view(-1)
-    strides = sorted((stride, size) for stride, size in zip(t.stride(), t.shape, strict=True) if size > 1)
-    expected = 1
-    for stride, size in strides:
-        if stride != expected:
-            raise ValueError(f"{who}: parameters must be dense, got strides {t.stride()} for shape {tuple(t.shape)}")
-        expected *= size
-    return t.as_strided((t.numel(),), (1,))
-
-
 def gradient(p: torch.Tensor, who: str) -> torch.Tensor:
     """The gradient of a parameter, in its memory order and dtype."""
     grad = p.grad
     assert grad is not None
     if grad.is_sparse:
         raise ValueError(f"{who}: gradients must be dense, got a sparse one")
-    p, grad = local(p.detach()), local(grad)
-    if grad.stride() != p.stride() or grad.dtype != p.dtype:
+    p, grad = local(p), local(grad)
+    if grad.is_neg():  # lies in memory with the other sign
+        grad = grad.resolve_neg()
+    alike = grad.is_contiguous() and p.is_contiguous()
+    if not (alike or grad.stride() == p.stride()) or grad.dtype != p.dtype:
         grad = torch.empty_like(p, memory_format=torch.preserve_format).copy_(grad)
     return grad
 
 
-def backend_of(tensors: Sequence[torch.Tensor], who: str) -> Any:
-    """That of all the tensors, which must be on one device."""
-    backends = {_backend.backend_of(local(t), who, "params") for t in tensors}
-    if len(backends) > 1:
-        raise ValueError(f"{who}: params must all be on one device")
-    return backends.pop() if backends else _backend.numpy_backend()
-
-
-def arrays(tensors: Sequence[torch.Tensor], who: str, backend: Any) -> list[Any]:
-    """The elements of each tensor as the core takes them; they share its memory."""
-    return [backend.floats(flat(t, who), who) for t in tensors]
+def backend_of(params: Sequence[torch.Tensor], who: str) -> Any:
+    """That of the first; `addresses` sees to it that all are on its device."""
+    return _backend.backend_of(local(params[0]), who, "params") if params else _backend.numpy_backend()
 
 
 def pack_tensors(
@@ -105,10 +82,12 @@ def pack_tensors(
     stream: Stream,
 ) -> bool:
     """Signs of dense tensors, or of their momenta, which take their step; True if there was a NaN."""
-    backend = backend_of([*tensors, *(momenta or ())], who)
-    return backend.core.pack_tensors(
-        arrays(tensors, who, backend),
-        None if momenta is None else arrays(momenta, who, backend),
+    jobs = addresses([*tensors, *(momenta or ())], who)
+    xs, vs = jobs[: len(tensors)], jobs[len(tensors) :] or [(0, 0, 0)] * len(tensors)
+    if momenta is not None and any((a, d) != (b, e) for (a, _, d), (b, _, e) in zip(xs, vs, strict=True)):
+        raise ValueError(f"{who}: momentum must have the dtype and shape of its parameter")
+    return backend_of(tensors, who).core.pack_addresses(
+        [(dtype, x, v, d) for (dtype, x, d), (_, v, _) in zip(xs, vs, strict=True)],
         rule.beta,
         rule.weight,
         rule.negate,
@@ -128,5 +107,5 @@ def update_tensors(
     weight_decay: float,
 ) -> None:
     """p <- (1 - lr * weight_decay) * p, then p <- p - lr * sign, of dense tensors."""
-    backend = backend_of(params, who)
-    backend.core.update_tensors(arrays(params, who, backend), *votes, 1 - lr * weight_decay, -lr)
+    core = backend_of(params, who).core
+    core.update_addresses(addresses(params, who), *votes, 1 - lr * weight_decay, -lr)
