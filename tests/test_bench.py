@@ -85,7 +85,7 @@ def negated(function):
         ("pack", "pack"),
         ("majority", "majority n=3"),
         ("majority", "majority, masks"),
-        ("majority", "small"),
+        ("majority", "small majority"),
         ("local_majorities", "local majorities, cyc"),
         ("coded_majority", "coded majority, cyc"),
         ("disagreement", "disagreement"),

@@ -58,7 +58,7 @@ def float_cases(d: int) -> list[Case]:
         _unpack(d),
         _momentum(d),
         _update(d),
-        *([_signum(d)] if have("torch") else []),
+        *([_signum(d), _small_step()] if have("torch") else []),
     ]
 
 
@@ -341,3 +341,46 @@ def _signum(d: int) -> Case:
         Spec("naive", "torch, foreach", torch_step(naive.signum_foreach), "torch"),
     )
     return Case("Signum step, 62 tensors", 1, d, "float32", nbytes, "20.25 d", specs, "rewrite")
+
+
+def _small_step() -> Case:
+    """A Signum step on 62 tensors of 10 elements: what Python costs."""
+    count, size = 62, 10
+
+    def tensors() -> list[list[Any]]:
+        import torch
+
+        generator = torch.Generator().manual_seed(0)
+        return [[torch.randn(size, generator=generator) for _ in range(count)] for _ in range(3)]
+
+    def ours(pool: Pool) -> Bound:
+        import torch
+
+        (params, gradients, momenta), (p, g, v) = tensors(), tensors()
+        optimizer = ec.Signum(list(map(torch.nn.Parameter, params)), naive.LR, naive.MOMENTUM, naive.WEIGHT_DECAY)
+        for parameter, gradient, momentum in zip(optimizer.param_groups[0]["params"], gradients, momenta, strict=True):
+            parameter.grad, optimizer.state[parameter]["momentum_buffer"] = gradient, momentum
+
+        def check() -> None:
+            optimizer.step()
+            naive.signum_step(p, g, v)
+            _almost("Signum", [*params, *momenta], [*p, *v])
+
+        return Bound(optimizer.step, check)
+
+    def torch_step(pool: Pool) -> Bound:
+        mine, other = tensors(), tensors()
+
+        def check() -> None:
+            naive.signum_foreach(*mine)
+            naive.signum_step(*other)
+            _almost("foreach", [*mine[0], *mine[2]], [*other[0], *other[2]])
+
+        return Bound(lambda: naive.signum_foreach(*mine), check)
+
+    specs = (
+        Spec("electioncode", "Signum.step", ours),
+        Spec("naive", "torch, foreach, without an optimizer", torch_step, "torch"),
+    )
+    d = count * size
+    return Case("small Signum step, 62 tensors", 1, d, "float32", 20 * d, "20 d", specs, ceiling="", loops=50)

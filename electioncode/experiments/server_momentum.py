@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from electioncode.optim import Signum
+from electioncode.optim.base import Run
 from electioncode.signs import PackedSigns, words_for
 
 
@@ -26,15 +27,13 @@ class ServerMomentum(Signum):
         self._velocity: dict[torch.Tensor, torch.Tensor] = {}
 
     @torch.no_grad()
-    def _update(self, winner: PackedSigns) -> None:
+    def _update(self, runs: list[Run], winner: PackedSigns) -> None:
         signs = winner.unpack()
         if not isinstance(signs, torch.Tensor):
             signs = torch.from_numpy(signs)
-        first = 0
-        for group in self.param_groups:
-            for p in group["params"]:
-                if not p.requires_grad:
-                    continue
+        for group, run, words in runs:
+            first = 64 * words.start
+            for p in run:
                 direction = signs[first : first + p.numel()].to(p).view(p.shape)
                 first += 64 * words_for(p.numel())
                 v = self._velocity.setdefault(p, torch.zeros_like(p))

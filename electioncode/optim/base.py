@@ -26,6 +26,10 @@ _UNSUPPORTED = {
 }
 
 
+# What goes into one native call: a group, some of its parameters, and their words of a vote.
+Run = tuple[dict[str, Any], list[torch.Tensor], slice]
+
+
 class SignOptimizer(torch.optim.Optimizer):
     """Steps by the signs of a direction: its own, or those that an election's workers agree on.
 
@@ -99,7 +103,8 @@ class SignOptimizer(torch.optim.Optimizer):
 
     def _cast(self, election: Election, partition: int) -> None:
         election.check_cast(partition)
-        votes = self._signs(election.zero, election.nan, (election.seed, election.step, partition), partition)
+        stream = (election.seed, election.step, partition)
+        votes = self._signs(list(self._runs()), election.zero, election.nan, stream, partition)
         election.cast(partition, votes)
 
     @torch.no_grad()
@@ -125,11 +130,12 @@ class SignOptimizer(torch.optim.Optimizer):
         return loss
 
     def _step(self) -> None:
+        runs = list(self._runs())
         if self.election is None:
-            winner = self._signs("abstain", "raise", (0, 0, 0), None)
+            winner = self._signs(runs, "abstain", "raise", (0, 0, 0), None)
         else:
-            winner = self.election.resolve(self.num_coordinates)
-        self._update(winner)
+            winner = self.election.resolve(64 * runs[-1][2].stop if runs else 0)
+        self._update(runs, winner)
 
     @torch.no_grad()
     def init_state(self) -> None:
@@ -155,8 +161,8 @@ class SignOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             yield from (p for p in group["params"] if p.requires_grad)
 
-    def _runs(self) -> Iterator[tuple[dict[str, Any], list[torch.Tensor], slice]]:
-        """What goes into one native call each: its group, its parameters, and their words of a vote."""
+    def _runs(self) -> Iterator[Run]:
+        """All parameters."""
         first = 0
         for group in self.param_groups:
             for run in tensors.runs(group["params"], 1 if group["foreach"] is False else None):
@@ -164,10 +170,11 @@ class SignOptimizer(torch.optim.Optimizer):
                 yield group, run, slice(first, end)
                 first = end
 
-    def _signs(self, zero: str, nan: str, stream: tuple[int, int, int], partition: int | None) -> PackedSigns:
+    def _signs(
+        self, runs: list[Run], zero: str, nan: str, stream: tuple[int, int, int], partition: int | None
+    ) -> PackedSigns:
         """Buffers and signs of all parameters, one native call a group."""
         who = type(self).__name__
-        runs = list(self._runs())
         all_have_one = all(run[0].grad is not None for _, run, _ in runs)
         d = 64 * runs[-1][2].stop if runs else 0
         backend = tensors.backend_of(runs[0][1] if runs else (), who)
@@ -194,6 +201,7 @@ class SignOptimizer(torch.optim.Optimizer):
     ) -> None:
         who = type(self).__name__
         grads = [tensors.gradient(p, who) for p in params]
+        grads = [g.resolve_neg() if g.is_neg() else g for g in grads]  # in memory they have the other sign
         buffers = None
         if self._needs_buffer(group):
             buffers = [self._buffer(p, partition) for p in params]
@@ -218,9 +226,8 @@ class SignOptimizer(torch.optim.Optimizer):
             state[key] = buffer = torch.empty_like(p, dtype=buffer.dtype).copy_(buffer)  # of another memory format
         return buffer
 
-    def _update(self, winner: PackedSigns) -> None:
+    def _update(self, runs: list[Run], winner: PackedSigns) -> None:
         who = type(self).__name__
-        runs = list(self._runs())
         words, mask = winner.like(tensors.backend_of(runs[0][1] if runs else (), who)).arrays()
         for group, run, part in runs:
             if self.election is not None or run[0].grad is not None:  # torch leaves what has no gradient alone

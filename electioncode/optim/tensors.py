@@ -34,7 +34,7 @@ class Rule:
 
 def num_words(params: Sequence[torch.Tensor]) -> int:
     """Words of a vote on these parameters: each starts at a word boundary."""
-    return sum(words_for(local(p).numel()) for p in params)
+    return sum([words_for(local(p).numel()) for p in params])
 
 
 def runs(params: Sequence[torch.Tensor], longest: int | None = None) -> Iterator[list[torch.Tensor]]:
@@ -58,8 +58,6 @@ def gradient(p: torch.Tensor, who: str) -> torch.Tensor:
     if grad.is_sparse:
         raise ValueError(f"{who}: gradients must be dense, got a sparse one")
     p, grad = local(p), local(grad)
-    if grad.is_neg():  # lies in memory with the other sign
-        grad = grad.resolve_neg()
     alike = grad.is_contiguous() and p.is_contiguous()
     if not (alike or grad.stride() == p.stride()) or grad.dtype != p.dtype:
         grad = torch.empty_like(p, memory_format=torch.preserve_format).copy_(grad)
