@@ -12,15 +12,19 @@ DTYPES = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2, torch.float64: 
 
 
 def local(t: torch.Tensor) -> torch.Tensor:
-    """The part of a sharded tensor (DTensor) that this process holds; any other tensor itself."""
-    return t.to_local() if hasattr(t, "to_local") else t
+    """The part of a sharded tensor (DTensor) that this process holds, come what is under way; another tensor itself."""
+    if type(t) is torch.Tensor or type(t) is torch.nn.Parameter:
+        return t
+    if hasattr(t, "to_local"):
+        t = t.to_local()
+    return t.wait() if hasattr(t, "wait") else t  # AsyncCollectiveTensor
 
 
 def addresses(tensors: Sequence[torch.Tensor], who: str) -> list[tuple[int, int, int]]:
     """(dtype, address, elements) of each tensor, in memory order: channels-last and the like included.
 
     Python's part of a step, so each check is the cheapest that there is. Raises ValueError where tensors are on several
-    devices or not dense, and TypeError for other dtypes.
+    devices or not dense, and TypeError for other dtypes. The caller holds the tensors until the core is done with them.
     """
     found = []
     device = None

@@ -98,7 +98,7 @@ class Ballots(ABC):
                 "yet; compute each in `with state.partition(partition):`"
             )
         message = torch.zeros(self._poll.message_words(layout), dtype=torch.int64, device=self._device)
-        if not remaining:  # an idle rank abstains
+        if not remaining or not layout.slots:  # an idle rank abstains
             return message
         self._fill(message, layout, values.to(self._device), step, rank, remaining[0])
         if rank in attacks:

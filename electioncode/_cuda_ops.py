@@ -6,7 +6,9 @@ GPU, and all memory is torch's, so calls can be captured in a CUDA graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -24,8 +26,18 @@ class CudaOps:
         self.device = device
         self._torch = torch
         self._dtypes = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2, torch.float64: 3, torch.int8: 4}
+        self._silent = threading.local()
         self._saw_nan = device.pinned((1,), torch.int32)
         self._saw_nan.zero_()
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Calls of this thread leave the error of an earlier one to a later one."""
+        self._silent.on = True
+        try:
+            yield
+        finally:
+            self._silent.on = False
 
     def raise_pending(self) -> None:
         """Raises what kernels that have run by now found."""
@@ -266,7 +278,7 @@ class CudaOps:
     # Tensors to addresses. Whatever Python passes, no kernel leaves its memory.
 
     def _call(self, function: Callable[..., Any], *arguments: Any, check: bool = True) -> None:
-        if check:
+        if check and not getattr(self._silent, "on", False):
             self.raise_pending()
         memory: list[Any] = []  # torch gives it back to this stream after the call, so kernels may still use it
 

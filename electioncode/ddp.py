@@ -70,8 +70,9 @@ class MajorityVoteState:
     must take part: a rank that is silent stops the others, as in all of DDP, until the group's timeout. Momentum is
     that of a partition, not of the model: save it at one rank for each partition.
 
-    Votes are packed and counted where the gradients are. On a GPU everything is queued and nothing waits: an NCCL group
-    takes the bits from there, another takes them from the CPU, and a NaN that is to raise does so in a later step.
+    Votes are packed and counted where the gradients are. On a GPU, from the second step on, everything is queued and
+    nothing waits but for checksums (verify_every) and groups other than NCCL's, which take the bits from the CPU; and a
+    NaN that is to raise does so in a later step.
 
     Raises ValueError for arguments that do not fit each other.
     """
@@ -229,18 +230,25 @@ class MajorityVoteState:
             self._ballots.casts.clear()
             self.step += 1
 
+        last: Any = inbox if dense is None else dense
+
         def count(_: Any) -> torch.Tensor:
+            for future in futures:
+                future.wait()  # of collect_all's future the callback's stream would not wait for NCCL's
+            for received in (inbox, dense):
+                if received is not None and received.is_cuda:  # read here on a stream of its own
+                    received.record_stream(torch.cuda.current_stream(received.device))
             if inbox is not None:
                 self._count(layout, inbox, buffer, index, step)
             if dense is not None:
                 values = dense.to(buffer.device) / self.code.num_workers
                 for part, value in zip(layout.dense, values.split(layout.dense_sizes), strict=True):
                     buffer[part] = value
-            if buffer.is_cuda and not any(t is not None and t.is_cuda for t in (inbox, dense)):
+            if buffer.is_cuda and not last.is_cuda:
                 torch.cuda.current_stream(buffer.device).synchronize()  # the future of a CPU group knows no streams
             return buffer
 
-        return (futures[0] if len(futures) == 1 else torch.futures.collect_all(futures)).then(count)
+        return futures[-1].then(count)
 
     def _exchange(self, message: torch.Tensor) -> tuple[torch.Tensor, torch.futures.Future]:
         inbox, work = exchange(message, self.group)

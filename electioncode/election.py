@@ -212,11 +212,16 @@ class Election:
         refusal = planes.decode_refusal(result)
         if refusal is not None:
             self._raise_refusal(refusal)
-        return planes.decode(result, d).like(self._like)
+        winner = planes.decode(result, d).like(self._like)
+        if self.tie == "abstain" and winner.mask is None:  # of no bytes, where d is 0
+            return PackedSigns(winner.words, d, winner.words)
+        return winner
 
     def _device_backend(self) -> _backend.Backend | None:
         """Where messages stay tensors: on the transport's device, or with "any" where they are; None: nowhere."""
-        device = getattr(self.transport, "tensor_device", None)
+        if not hasattr(type(self.transport), "exchange_tensors"):  # of its own, and not of a transport that it wraps
+            return None
+        device = self.transport.tensor_device  # type: ignore[attr-defined]
         if device == "any":
             return self._like if self._like.name == "cuda" else None
         if device is None or (device.type == "cuda" and _backend.cuda_unavailable()):

@@ -12,6 +12,7 @@ inside the group. The unit of trust is the replica: exact sums inside, the vote 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -107,12 +108,14 @@ class ReplicaVote:
 
     @torch.no_grad()
     def _vote(self, index: int, name: str, shard: torch.Tensor) -> None:
+        if shard.is_cuda:  # FSDP made it on another stream, and may give it back before this one has used it
+            shard.record_stream(torch.cuda.current_stream(shard.device))
         flat = shard.view(-1)
         step = self.steps[name]
         slot = Slot(index, name, flat, 0)
         layout = self._layouts.get(name)
-        if layout is None:
-            layout = self._layouts[name] = Layout([slot], 0)
+        if layout is None:  # which holds no gradient
+            layout = self._layouts[name] = Layout([Slot(index, name, torch.empty_like(flat, device="meta"), 0)], 0)
         if layout.parts[0].stop != flat.numel():
             raise RuntimeError(
                 f"ReplicaVote: the gradient of module {name!r} has {flat.numel()} elements here, and had "
@@ -206,12 +209,20 @@ class PackedReduceScatter(ReduceScatter):
         n, rank = dist.get_world_size(group), dist.get_rank(group)
         step = self.calls % 2**32
         self.calls += 1
+        why = _backend.cuda_unavailable() if input_tensor.is_cuda else None
+        if why:
+            warnings.warn(f"PackedReduceScatter: gradients are copied to the CPU to vote: {why}", stacklevel=2)
+            input_tensor = input_tensor.cpu()
         rows = pack(input_tensor.view(n, -1), self.zero, self.nan, seed=self.seed, step=step, stream=n * rank)
         inbox, work = exchange(rows.words, group, one_for_each=True)
         self.bytes_sent += inbox[1:].numel()
         work.wait()
         votes = PackedSigns(brought(inbox, rows.words.device), rows.d)
-        majority(votes, self.tie, seed=self.seed, step=step, stream=rank).unpack(out=output_tensor)
+        winner = majority(votes, self.tie, seed=self.seed, step=step, stream=rank)
+        if why:
+            output_tensor.copy_(winner.unpack(output_tensor.dtype))
+        else:
+            winner.unpack(out=output_tensor)
 
 
 def _fsdp_modules(model: torch.nn.Module, who: str) -> dict[str, FSDPModule]:

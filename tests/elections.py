@@ -60,6 +60,10 @@ class Tampering:
     def exchange(self, messages, max_bytes, decode):
         return self.inner.exchange(self._changed(messages), max_bytes, decode)
 
+    @property
+    def tensor_device(self):
+        return self.inner.tensor_device
+
     def exchange_tensors(self, messages, max_bytes, decode):
         import torch
 

@@ -339,3 +339,26 @@ def test_a_gradient_that_lies_with_the_other_sign():
     assert p.grad.is_neg() and p.grad.item() == -2
     ec.Signum([p], lr=1.0, momentum=0.0).step()
     assert p.item() == 1.0
+
+
+@both
+def test_nothing_moves_where_one_parameter_cannot(make):
+    """Parameters on two devices are refused before any takes its step, in whatever groups they are."""
+    here, there = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3, device="meta"))
+    for params, foreach in (([{"params": [here]}, {"params": [there]}], None), ([here, there], False)):
+        optimizer = make(params, lr=0.1, foreach=foreach)
+        for p in (here, there):
+            p.grad = torch.ones_like(p)
+        with pytest.raises(ValueError, match="must all be on one device, got cpu and meta"):
+            optimizer.step()
+        assert torch.equal(here, torch.ones(3)) and not optimizer.state
+
+
+def test_a_gradient_that_is_still_under_way():
+    """AsyncCollectiveTensor, as functional collectives return it, is waited for."""
+    from torch.distributed._functional_collectives import AsyncCollectiveTensor
+
+    p = torch.nn.Parameter(torch.zeros(70))
+    p.grad = AsyncCollectiveTensor(torch.ones(70))
+    ec.Signum([p], lr=1.0, momentum=0.0).step()
+    assert torch.equal(p, -torch.ones(70))

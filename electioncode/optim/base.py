@@ -177,7 +177,7 @@ class SignOptimizer(torch.optim.Optimizer):
         who = type(self).__name__
         all_have_one = all(run[0].grad is not None for _, run, _ in runs)
         d = 64 * runs[-1][2].stop if runs else 0
-        backend = tensors.backend_of(runs[0][1] if runs else (), who)
+        backend = tensors.backend_of([p for _, run, _ in runs for p in run], who)  # before any takes its step
         votes_of_all = new_votes(backend, (), d, not all_have_one or "abstain" in (zero, nan), None, who)
         words, mask = outputs(votes_of_all, who)
         for group, run, part in runs:
@@ -228,11 +228,13 @@ class SignOptimizer(torch.optim.Optimizer):
 
     def _update(self, runs: list[Run], winner: PackedSigns) -> None:
         who = type(self).__name__
-        words, mask = winner.like(tensors.backend_of(runs[0][1] if runs else (), who)).arrays()
+        backend = tensors.backend_of([p for _, run, _ in runs for p in run], who)
+        words, mask = winner.like(backend).arrays()
+        rates = {id(group): (float(group["lr"]), float(group["weight_decay"])) for group in self.param_groups}
         for group, run, part in runs:
             if self.election is not None or run[0].grad is not None:  # torch leaves what has no gradient alone
                 votes = words[part], None if mask is None else mask[part]
-                tensors.update_tensors(who, run, votes, float(group["lr"]), float(group["weight_decay"]))
+                tensors.update_tensors(who, run, votes, *rates[id(group)])
 
     def _traced_step(self) -> None:
         """The same step where torch.compile writes it down: operators instead of native calls."""

@@ -65,8 +65,13 @@ def gradient(p: torch.Tensor, who: str) -> torch.Tensor:
 
 
 def backend_of(params: Sequence[torch.Tensor], who: str) -> Any:
-    """That of the first; `addresses` sees to it that all are on its device."""
-    return _backend.backend_of(local(params[0]), who, "params") if params else _backend.numpy_backend()
+    """That of all tensors, which must be on one device."""
+    if not params:
+        return _backend.numpy_backend()
+    devices = {p.device for p in params}
+    if len(devices) > 1:
+        raise ValueError(f"{who}: params must all be on one device, got {' and '.join(sorted(map(str, devices)))}")
+    return _backend.backend_of(local(params[0]), who, "params")
 
 
 def pack_tensors(

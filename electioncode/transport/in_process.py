@@ -38,7 +38,9 @@ class InProcessTransport:
         self.bytes_received += self.num_workers * _bytes_of(result)
         return result
 
-    exchange_tensors = exchange
+    def exchange_tensors(self, messages: Mapping[int, Any], max_bytes: int, decode: Callable[..., Any]) -> Any:
+        """As `exchange`."""
+        return self.exchange(messages, max_bytes, decode)
 
     def close(self) -> None:
         """Nothing to give back."""
