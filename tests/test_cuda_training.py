@@ -114,6 +114,43 @@ def test_election(place, rng, tie, zero):
         assert_votes(device, host.words, host.mask)
 
 
+@pytest.mark.parametrize("tie", POLICIES)
+def test_an_election_about_nothing(place, tie):
+    """d = 0: a mask exactly where ties abstain, as on the host."""
+    with ec.Election(ec.uncoded(3), ec.transport.InProcessTransport(3), tie) as election:
+        for j in range(3):
+            election.cast(j, torch.zeros(0, device=place.device))
+        winner = election.resolve()
+    assert winner.shape == (0,) and winner.backend.name == "cuda" and (winner.mask is not None) == (tie == "abstain")
+
+
+class Deaf(ec.transport.InProcessTransport):
+    def exchange(self, messages, max_bytes, decode):
+        return super().exchange({}, max_bytes, decode)
+
+
+class Wrapped:
+    """What somebody else's transport around one of ours may look like."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def exchange(self, messages, max_bytes, decode):
+        return self.inner.exchange({}, max_bytes, decode)
+
+
+@pytest.mark.parametrize("transport", [Deaf(3), Wrapped(ec.transport.InProcessTransport(3))], ids=["derived", "wrapped"])
+def test_a_transport_with_an_exchange_of_its_own(place, transport):
+    with ec.Election(ec.uncoded(3), transport) as election:
+        for j in range(3):
+            election.cast(j, torch.ones(70, device=place.device))
+        election.resolve()
+        assert election.stats.abstentions == {0: 1, 1: 1, 2: 1}
+
+
 def test_signum_with_an_election(place):
     """Training on a device and on the host gives the same parameters, bit for bit."""
     code = ec.repetition(6, 3)
