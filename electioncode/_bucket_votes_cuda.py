@@ -129,7 +129,7 @@ class CudaBallots(Ballots):
 
 
 def _not_zero(xs: list[torch.Tensor]) -> torch.Tensor:
-    """Which of some tensors of one dtype have an element that is not zero: NaN is none."""
+    """Which of some tensors of one dtype have an element that is not zero, as NaN is not."""
     xs = [x if x.numel() else x.new_zeros(1) for x in xs]
     return torch.stack(torch._foreach_norm(xs, float("inf"))) != 0
 
