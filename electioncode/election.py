@@ -221,7 +221,7 @@ class Election:
         """Where messages stay tensors: on the transport's device, or with "any" where they are; None: nowhere."""
         if not hasattr(type(self.transport), "exchange_tensors"):  # of its own, and not of a transport that it wraps
             return None
-        device = self.transport.tensor_device  # type: ignore[attr-defined]
+        device = getattr(self.transport, "tensor_device", None)
         if device == "any":
             return self._like if self._like.name == "cuda" else None
         if device is None or (device.type == "cuda" and _backend.cuda_unavailable()):
