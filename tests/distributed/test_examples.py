@@ -25,14 +25,14 @@ def torchrun(num_ranks, name, *options, folder=None):
     command = [*launcher, str(EXAMPLES / name), *options]
     kept = folder and shutil.copytree(folder, folder.with_suffix(".kept"), dirs_exist_ok=True)
     try:
-        return run(command, 180)
+        return run(command, 500)
     except pytest.fail.Exception as failure:
         if ABORTED_AT_EXIT not in str(failure):
             raise
     if folder:
         shutil.rmtree(folder)
         shutil.copytree(kept, folder)
-    return run(command, 180)
+    return run(command, 500)
 
 
 def test_ddp_with_a_checkpoint_on_the_way(tmp_path):
@@ -77,7 +77,7 @@ def test_mpi_loop():
     options = ["-genv", "MPIR_CVAR_ENABLE_HEAVY_YIELD", "1", "-genv", "MPI4PY_LIBMPI"]
     library = Path(sys.prefix) / "lib" / "libmpi.so.12"
     python = [sys.executable, "-m", "mpi4py", str(EXAMPLES / "mpi_loop.py"), "--steps=20"]
-    output = run([str(program), *options, str(library), "-n", "4", *python], 120)
+    output = run([str(program), *options, str(library), "-n", "4", *python], 400)
     assert "bit-identical" in output
     assert len(set(re.findall(r"parameters (\w+)", output))) == 1
 

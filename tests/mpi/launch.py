@@ -63,7 +63,7 @@ def _open_mpi_on_path() -> str | None:
 
 
 def start(
-    name: str, num_processes: int, program: str, *args: object, timeout: float = 60, survive: bool = False
+    name: str, num_processes: int, program: str, *args: object, timeout: float = 300, survive: bool = False
 ) -> int:
     """Runs tests/mpi/<program>.py and returns its exit code; fails, with its output, where it hangs.
 
