@@ -129,6 +129,14 @@ class Ballots(ABC):
     @abstractmethod
     def _count(self, layout: Layout, messages: torch.Tensor, values: torch.Tensor, step: int) -> PackedSigns: ...
 
+    def _jobs(self, slots: list[Slot], xs: Sequence[torch.Tensor], partition: int) -> list[tuple[int, int, int, int]]:
+        """What the core packs: (dtype, gradient, momentum or 0, elements) of each."""
+        jobs = [(dtype, x, 0, d) for dtype, x, d in addresses(xs, "majority_vote_hook")]
+        if not self._momentum:
+            return jobs
+        buffers = [self._buffer(slot, x, partition).data_ptr() for slot, x in zip(slots, xs, strict=True)]
+        return [(dtype, x, v, d) for (dtype, x, _, d), v in zip(jobs, buffers, strict=True)]
+
     def _buffer(self, slot: Slot, like: torch.Tensor, partition: int) -> torch.Tensor:
         buffers = self._momentum_buffers.setdefault(partition, {})
         buffer = buffers.get(slot.name)
@@ -201,12 +209,8 @@ class CpuBallots(Ballots):
         step: int,
     ) -> None:
         """Signs, and abstentions where the policies have them, of neighbouring tensors; momentum takes its step."""
-        jobs = [(dtype, x, 0, d) for dtype, x, d in addresses(xs, "majority_vote_hook")]
-        if self._momentum:
-            buffers = [self._buffer(slot, x, partition).data_ptr() for slot, x in zip(slots, xs, strict=True)]
-            jobs = [(dtype, x, v, d) for (dtype, x, _, d), v in zip(jobs, buffers, strict=True)]
         has_nan = _backend.core.pack_addresses(
-            jobs,
+            self._jobs(slots, xs, partition),
             self._momentum,
             1 - self._momentum,
             False,

@@ -85,18 +85,15 @@ class CudaBallots(Ballots):
         step: int,
     ) -> None:
         """Signs and abstentions of neighbouring tensors; the momentum of those that are used takes its step."""
-        momenta = None
-        if self._momentum:
-            momenta = [self._buffer(slot, x, partition) for slot, x in zip(slots, xs, strict=True)]
+        jobs = self._jobs(slots, xs, partition)
         whole = slice(0, len(slots))
         runs = [slice(i, i + 1) for i in range(len(slots))] if self._zero == "random" else [whole]
         core: Any = _backend.backend_of(words, "majority_vote_hook").core
         for run in runs:
             first = slots[run.start].first
             at = slice(0, None) if run is whole else _words_of(slots, run.start)
-            core.pack_tensors(
-                xs[run],
-                None if momenta is None else momenta[run],
+            core.pack_addresses(
+                jobs[run],
                 self._momentum,
                 1 - self._momentum,
                 False,
@@ -108,7 +105,8 @@ class CudaBallots(Ballots):
                 step % 2**32,
                 partition,
                 first,
-                used=used[run],
+                None,
+                used[run],
             )
 
     def _count(self, layout: Layout, messages: torch.Tensor, values: torch.Tensor, step: int) -> PackedSigns:

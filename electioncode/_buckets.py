@@ -141,10 +141,10 @@ class Poll:
 
 
 def exchange(message: torch.Tensor, group: Any, one_for_each: bool = False) -> tuple[torch.Tensor, Any]:
-    """Everybody's messages ``(n, bytes)``, straight from each (an all-gather may pass them through other ranks' hands).
+    """Everybody's messages ``(n, bytes)`` uint8, straight from each: an all-gather may pass them through other hands.
 
-    With one_for_each the message ``(n, words)`` has a row for each rank. Returns them with the work to wait for; they
-    lie on the CPU where `message` does, or where the group can take it from no other place.
+    A message is ``(words,)`` int64; with one_for_each it is ``(n, words)``, a row for each rank. Returns them with the
+    work to wait for; they lie on the CPU where `message` does, or where the group can take it from no other place.
     """
     n, device = dist.get_world_size(group), wire(group, message.device)
     own = message if device == message.device else _host(message).to(device)
@@ -168,7 +168,7 @@ def brought(inbox: torch.Tensor, device: torch.device) -> torch.Tensor:
         return words
     if device.type == "cpu":
         return words.cpu()
-    backend: Any = _backend.backend_of(torch.empty(0, device=device), "majority_vote_hook")
+    backend: Any = _backend.backend_on(device)
     return backend.adopt(words.numpy().view(np.uint64))
 
 

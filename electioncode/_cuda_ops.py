@@ -61,40 +61,6 @@ class CudaOps:
         self._call(self.native.pack_tensors, tensors, 0.0, 0.0, False, zero, nan, seed, step, 0, flag, None)
         return False
 
-    def pack_tensors(
-        self,
-        tensors: Sequence[Any],
-        momenta: Sequence[Any] | None,
-        beta: float,
-        weight: float,
-        negate: bool,
-        words: Any,
-        mask: Any,
-        zero: int,
-        nan: int,
-        seed: int,
-        step: int,
-        stream: int,
-        first_word: int,
-        split: tuple[float, float] | None = None,
-        used: Any = None,
-    ) -> bool:
-        """As the core's. Where used ``(tensors,)``, bool, is False, a tensor votes nothing and its momentum stays."""
-        if momenta is not None and len(momenta) != len(tensors):
-            raise ValueError(f"pack_tensors: momenta must be as many as tensors, got {len(momenta)}")
-        jobs = []
-        for i, x in enumerate(tensors):
-            v = 0
-            if momenta is not None:
-                v = self._flat(momenta[i], "momenta")
-                if momenta[i].dtype != x.dtype or momenta[i].numel() != x.numel():
-                    raise ValueError("pack_tensors: momenta must be like their tensors")
-            jobs.append((self._dtype(x, 4), self._flat(x, "tensors"), v, x.numel()))
-        rule = (beta, weight, negate)
-        return self.pack_addresses(
-            jobs, *rule, words, mask, zero, nan, seed, step, stream, first_word, split, used
-        )
-
     def pack_addresses(
         self,
         tensors: Sequence[tuple[int, int, int, int]],
@@ -112,11 +78,14 @@ class CudaOps:
         split: tuple[float, float] | None,
         used: Any = None,
     ) -> bool:
-        """Of (dtype, x, v or 0, d), on this device: the caller's word."""
+        """As the core's. Where used ``(tensors,)``, bool, is False, a tensor votes nothing and its momentum stays.
+
+        The addresses are of this device: the caller's word.
+        """
         total = sum(_words_for(d) for _, _, _, d in tensors)
         to, to_mask = self._row(words, total, "words"), self._maybe_row(mask, total, "mask")
         if split is not None and not all(v for _, _, v, d in tensors if d):
-            raise ValueError("pack_tensors: momenta must be given where the momentum is split")
+            raise ValueError("pack_addresses: momenta must be given where the momentum is split")
         jobs = []
         for dtype, x, v, d in tensors:
             jobs.append((dtype, x, v, d, to, to_mask, first_word, stream))
@@ -151,10 +120,6 @@ class CudaOps:
             jobs.append((self._dtype(x, 5), self._flat(x, "outs"), x.numel(), *at))
             first += _words_for(x.numel())
         self._call(self.native.unpack_tensors, jobs)
-
-    def update_tensors(self, params: Sequence[Any], words: Any, mask: Any, decay: float, step: float) -> None:
-        jobs = [(self._dtype(p, 4), self._flat(p, "params"), p.numel()) for p in params]
-        self.update_addresses(jobs, words, mask, decay, step)
 
     def update_addresses(
         self, params: Sequence[tuple[int, int, int]], words: Any, mask: Any, decay: float, step: float

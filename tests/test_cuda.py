@@ -239,8 +239,9 @@ def test_tensors_that_are_not_used(place, rng, masked, momentum):
     core = _backend.backend_of(words, "test").core
     flags = torch.from_numpy(used).to(place.device)
     planes = (words, mask if masked else None)
-    momenta = vs if momentum else None
-    core.pack_tensors(xs, momenta, momentum, 1 - momentum, False, *planes, 0, 0, 0, 0, 0, 0, used=flags)
+    momenta = vs if momentum else [None] * len(xs)
+    jobs = [(2, x.data_ptr(), 0 if v is None else v.data_ptr(), len(x)) for x, v in zip(xs, momenta, strict=True)]
+    core.pack_addresses(jobs, momentum, 1 - momentum, False, *planes, 0, 0, 0, 0, 0, 0, None, flags)
     first = 0
     for x, v, old, is_used in zip(xs, vs, before, used, strict=True):
         width, d = (len(x) + 63) // 64, len(x)
