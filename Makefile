@@ -12,7 +12,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint con
 BUILD_TOOLS := scikit-build-core pybind11 cmake ninja
 TEST_TOOLS := pytest hypothesis pytest-benchmark ml_dtypes
 LINT_TOOLS := ruff mypy
-SOURCES := pyproject.toml CMakeLists.txt electioncode/_version.py $(shell find csrc -type f)
+SOURCES := pyproject.toml CMakeLists.txt electioncode/__init__.py $(shell find csrc -type f)
 
 .PHONY: train test gpu sanitize test-arm setup lint clean help
 
@@ -49,7 +49,7 @@ lint: setup
 	$(PY) -m mypy
 
 # The core without Python, replaying what the reference gave, under each sanitizer; see csrc/tests/README.md.
-build/records.bin: csrc/tests/record.py electioncode/reference.py electioncode/codes.py | setup
+build/records.bin: csrc/tests/record.py electioncode/votes/reference.py electioncode/codes/constructors.py | setup
 	@mkdir -p build
 	$(PY) csrc/tests/record.py $@
 

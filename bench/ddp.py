@@ -20,7 +20,7 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel as DDP
 
-from electioncode import _bucket_votes, _buckets, ddp
+from electioncode.hooks import ddp, layout, voter
 
 LAYERS = 8
 
@@ -47,8 +47,8 @@ def rank_main(rank: int, ranks: int, arguments: argparse.Namespace, store: str, 
     torch.set_num_threads(1)
     ddp_options = {"bucket_cap_mb": arguments.bucket_mb, "gradient_as_bucket_view": True}
     dist.init_process_group("gloo", store=dist.FileStore(store, ranks), rank=rank, world_size=ranks)
-    _bucket_votes.Ballots.message = timed(times, "pack", _bucket_votes.Ballots.message)
-    _buckets.Poll.majority = timed(times, "count", _buckets.Poll.majority)
+    voter.Ballots.message = timed(times, "pack", voter.Ballots.message)
+    layout.Poll.majority = timed(times, "count", layout.Poll.majority)
     ddp.MajorityVoteState._count = timed(times, "count and write", ddp.MajorityVoteState._count)
     models = {name: DDP(network(arguments.width), **ddp_options) for name in ("all-reduce", "vote")}
     state = ddp.MajorityVoteState(models["vote"], momentum=0.9)

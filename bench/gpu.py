@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import electioncode as ec
-from electioncode import _backend
+from electioncode import core
 
 RESNET18 = 11_173_962
 LARGE = 1_000_000_000
@@ -37,7 +37,7 @@ def refuse(why: str) -> None:
 
 
 def import_torch() -> Any:
-    why = _backend.cuda_unavailable()
+    why = core.cuda_unavailable()
     if why:
         refuse(why)
     try:
@@ -290,17 +290,17 @@ def time_all(torch: Any, table: Table, d: int, voters: Sequence[int]) -> None:
 
 def pack_step(torch: Any, sizes: Sequence[int]) -> tuple[Callable[[], Any], Any]:
     """Momentum and signs of tensors of these sizes, as Signum takes them."""
-    from electioncode.optim import tensors
+    from electioncode.core import tensors
 
     grads, momenta = ([torch.randn(size, device=DEVICE) for size in sizes] for _ in range(2))
     words = torch.empty(sum(row_words(size) for size in sizes), dtype=torch.int64, device=DEVICE)
-    rule = tensors.Rule(0.9, 1 - 0.9)
-    arguments = ("Signum", grads, momenta, rule, (words, None), "plus", "raise", (0, 0, 0, 0))
+    rule = tensors.MomentumRule(0.9, 1 - 0.9)
+    arguments = ("Signum", grads, momenta, rule, (words, None), ("plus", "raise"), tensors.RandomStream(0, 0, 0, 0))
     return lambda: tensors.pack_tensors(*arguments), words
 
 
 def update_step(torch: Any, sizes: Sequence[int], winner: ec.PackedSigns) -> tuple[Callable[[], Any], Any]:
-    from electioncode.optim import tensors
+    from electioncode.core import tensors
 
     params = [torch.randn(size, device=DEVICE) for size in sizes]
     return lambda: tensors.update_tensors("Signum", params, winner.arrays(), 0.001, 0.01), params

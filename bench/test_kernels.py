@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 import electioncode as ec
-from electioncode.benchmarks import RESNET18_COORDINATES, Pool, Row, TooLarge, all_cases
+from electioncode.lab.bench import RESNET18_COORDINATES, Pool, Row, TooLarge, all_cases
 
 D = int(os.environ.get("ELECTIONCODE_BENCH_D", RESNET18_COORDINATES))
 POOL_MIB = os.environ.get("ELECTIONCODE_BENCH_POOL_MIB")

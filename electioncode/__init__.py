@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from electioncode import adversaries, attacks, bounds, data, frame, reference, transport
-from electioncode._backend import (
+from electioncode import data, transport
+from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
+from electioncode.core import (
     build_config,
     instruction_set,
     instruction_sets,
@@ -14,15 +15,21 @@ from electioncode._backend import (
     set_num_threads,
     synchronize,
 )
-from electioncode._version import __version__
-from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
-from electioncode.election import Election
-from electioncode.failure import failure_rate
-from electioncode.planning import plan
-from electioncode.quorum import QuorumError
-from electioncode.signs import PackedSigns, pack
-from electioncode.tolerance import tolerance
-from electioncode.voting import Tally, coded_majority, disagreement, local_majorities, majority
+from electioncode.election import Election, QuorumError
+from electioncode.robustness import adversaries, attacks, bounds, failure_rate, plan, tolerance
+from electioncode.votes import (
+    PackedSigns,
+    Tally,
+    coded_majority,
+    disagreement,
+    frame,
+    local_majorities,
+    majority,
+    pack,
+    reference,
+)
+
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from electioncode.optim import Lion as Lion
@@ -67,9 +74,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("Lion", "Signum"):  # the only names that need torch
+def __getattr__(name: str) -> Any:  # what needs torch
+    if name in ("Lion", "Signum"):
         from electioncode import optim
 
         return getattr(optim, name)
+    if name in ("ddp", "fsdp"):
+        from electioncode import hooks
+
+        return getattr(hooks, name)
     raise AttributeError(f"module 'electioncode' has no attribute {name!r}")

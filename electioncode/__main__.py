@@ -1,5 +1,6 @@
 from __future__ import annotations
 
-from electioncode.cli import main
+from importlib.metadata import entry_points
 
-raise SystemExit(main())
+(script,) = entry_points(group="console_scripts", name="electioncode")
+raise SystemExit(script.load()())

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import electioncode as ec
 from electioncode import attacks
 from electioncode.data import PartitionSampler
-from electioncode.ddp import MajorityVoteState, majority_vote_hook
+from electioncode.hooks import MajorityVoteState, majority_vote_hook
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--epochs", type=int, default=2)

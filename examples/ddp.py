@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel as DDP
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from electioncode.ddp import MajorityVoteState, majority_vote_hook
+from electioncode.hooks import MajorityVoteState, majority_vote_hook
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--epochs", type=int, default=5)

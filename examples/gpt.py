@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel as DDP
 
-from electioncode.ddp import MajorityVoteState, majority_vote_hook
+from electioncode.hooks import MajorityVoteState, majority_vote_hook
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=300)

@@ -15,7 +15,7 @@ from torch.distributed.fsdp import fully_shard
 
 import electioncode as ec
 from electioncode import attacks
-from electioncode.fsdp import ReplicaVote
+from electioncode.hooks import ReplicaVote
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=60)

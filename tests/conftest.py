@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import electioncode as ec
-from electioncode import _backend
+from electioncode import core
 
 
 def pytest_report_header() -> str:
@@ -34,7 +34,7 @@ def rng() -> np.random.Generator:
 
 
 def cuda_places() -> list[str]:
-    return ["emulated"] if _backend.cuda_unavailable() else ["emulated", "gpu"]
+    return ["emulated"] if core.cuda_unavailable() else ["emulated", "gpu"]
 
 
 @pytest.fixture(params=cuda_places())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import electioncode as ec
-from electioncode import _backend
+from electioncode.core import arrays, backend
 
 torch = pytest.importorskip("torch")
 
@@ -21,7 +21,7 @@ POLICIES = ["plus", "minus", "random", "abstain"]  # for zeros and ties
 
 
 class EmulatedDevice:
-    """As `_cuda_ops.Device`, of the CPU."""
+    """As `arrays.Device`, of the CPU."""
 
     index = 0
     torch_device = torch.device("cpu")
@@ -77,11 +77,11 @@ def places(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         ec.synchronize()
         return
     native = pytest.importorskip(
-        "electioncode._cuda_emulated", reason="built without ELECTIONCODE_EMULATION=ON (make setup builds with it)"
+        "electioncode.core._cuda_emulated", reason="built without ELECTIONCODE_EMULATION=ON (make setup builds with it)"
     )
-    backend = _backend.CudaBackend(native, EmulatedDevice())
-    monkeypatch.setattr(_backend, "_torch", backend)
-    monkeypatch.setattr(_backend, "_devices", {0: backend})
+    kind = arrays.CudaArrays(native, EmulatedDevice())
+    monkeypatch.setattr(backend, "_torch", kind)
+    monkeypatch.setattr(backend, "_devices", {0: kind})
     yield Place("cpu")
 
 

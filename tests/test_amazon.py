@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from electioncode.experiments import amazon, partitions  # noqa: E402
+from electioncode.lab.training import amazon, partitions  # noqa: E402
 
 
 def test_encoding_by_hand():

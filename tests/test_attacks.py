@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from electioncode import attacks, reference
-from electioncode.adversaries import collude, colluders, omniscient, worst_placement
 from electioncode.codes import bernoulli, uncoded
-from electioncode.signs import PackedSigns, pack
-from electioncode.voting import local_majorities, majority
+from electioncode.robustness.adversaries import collude, colluders, omniscient, worst_placement
+from electioncode.votes import PackedSigns, local_majorities, majority, pack
 
 LENGTHS = [1, 63, 64, 65, 200]
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 import electioncode as ec
-from electioncode import cli
-from electioncode._backend import core
-from electioncode.benchmarks import RESNET18_COORDINATES, Pool, TooLarge, all_cases, naive, report
-from electioncode.benchmarks.case import Bound, Case, Spec, have
-from electioncode.benchmarks.counting import tally_rows
-from electioncode.benchmarks.floats import resnet18_shapes, tensor_sizes
-from electioncode.benchmarks.measure import Effort, Result, measure
-from electioncode.benchmarks.pool import CONTENTS
+from electioncode.core import cpu
+from electioncode.lab.bench import RESNET18_COORDINATES, Pool, TooLarge, all_cases, naive, report
+from electioncode.lab.bench.case import Bound, Case, Spec, have
+from electioncode.lab.bench.counting import tally_rows
+from electioncode.lab.bench.floats import resnet18_shapes, tensor_sizes
+from electioncode.lab.bench.measure import Effort, Result, measure
+from electioncode.lab.bench.pool import CONTENTS
+from electioncode.lab.cli.main import main
 
 QUICK = Effort(seconds=0.0, fewest=1, most=1, fewest_naive=1)
 ISAS = sorted({ec.instruction_sets()[0], "scalar"})
@@ -138,7 +138,7 @@ def test_a_wrong_native_call_is_caught(function, pool, monkeypatch):
     """One that does nothing: buffers keep what they held."""
     operations = {"accumulate": "Tally", "pack_tensors": "momentum", "update_tensors": "unpack + update"}
     case = next(c for c in all_cases(200) if c.id.startswith(operations.get(function, function)))
-    monkeypatch.setattr(core, function, lambda *args, **kwargs: 0)
+    monkeypatch.setattr(cpu, function, lambda *args, **kwargs: 0)
     with pytest.raises(AssertionError):
         measure(case, [r for r in case.rows(ISAS[:1], (1,)) if r.spec.kind == "electioncode"], pool, QUICK)
 
@@ -155,13 +155,13 @@ def test_resnet18():
 def test_bytes_of_a_tally(n, monkeypatch):
     """The rows that the case counts are the rows that Tally hands to the core."""
     moved = []
-    accumulate = core.accumulate
+    accumulate = cpu.accumulate
 
     def counting(words, mask, kind, sums, pending, rest, d):
         moved.append(2 + 3 * len(sums))  # the vote in, the rest out; each plane: two rows in, one out
         accumulate(words, mask, kind, sums, pending, rest, d)
 
-    monkeypatch.setattr(core, "accumulate", counting)
+    monkeypatch.setattr(cpu, "accumulate", counting)
     tally, vote = ec.Tally(64, n), ec.pack(np.ones(64, dtype=np.float32))
     for _ in range(n):
         tally.add(vote)
@@ -229,7 +229,7 @@ def fake(log, kind, name, library="core", reason=None, clock=None, takes=1.0):
 
 def test_rows_take_turns(pool, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("electioncode.benchmarks.measure.time", clock)
+    monkeypatch.setattr("electioncode.lab.bench.measure.time", clock)
     log: list[str] = []
     specs = (
         fake(log, "electioncode", "a", clock=clock),
@@ -285,7 +285,7 @@ def test_seconds(s, text):
 
 def test_command(tmp_path, capsys):
     arguments = ["bench", "--d", "2000", "--pool", "0.001", "--op", "majority,checksum", "--threads", "1,2"]
-    assert cli.main([*arguments, "--isa", "all", "--out", str(tmp_path)]) == 0
+    assert main([*arguments, "--isa", "all", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "majority" in out and "checksum" in out and "momentum" not in out
     data = json.loads((tmp_path / "bench.json").read_text())
@@ -302,7 +302,7 @@ def test_command(tmp_path, capsys):
     [["--isa", "mmx"], ["--op", "nothing"], ["--threads", "0"], ["--threads", "x"], ["--d", "5"]],
 )
 def test_wrong_arguments(arguments, capsys):
-    assert cli.main(["bench", *arguments]) == 2
+    assert main(["bench", *arguments]) == 2
     assert arguments[0] in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import electioncode as ec
-from electioncode.cli import main
+from electioncode.lab.cli.main import main
 
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 
@@ -40,7 +40,7 @@ def test_the_parser_loads_nothing_heavy():
     heavy = "torch mpi4py scipy matplotlib sklearn tqdm PIL"
     run = python(
         "-c",
-        "import sys, electioncode.cli as c\n"
+        "import sys, electioncode.lab.cli.main as c\n"
         "try: c.main(['train', '--help'])\n"
         "except SystemExit: pass\n"
         "c.main(['info'])\n"

@@ -13,8 +13,9 @@ import pytest
 from guard import guarded
 
 import electioncode as ec
-from electioncode import _backend, _core, reference
-from electioncode.signs import random_signs
+from electioncode import core, reference
+from electioncode.core import cpu
+from electioncode.votes import random_signs
 
 
 @pytest.mark.parametrize("at_end", [True, False])
@@ -37,8 +38,8 @@ def test_nothing_is_read_or_written_past_a_buffer(isa, rng, at_end):
                 out = ec.PackedSigns(words(), d, words() if zero == "abstain" else None)
                 ec.pack(x, zero, out=out)
                 out.unpack(out=momentum)
-            _core.pack_tensors([x], [momentum], 0.9, 0.1, False, out.words, out.mask, 0, 0, 0, 0, 0, 0)
-            _core.update_tensors([x], out.words, out.mask, 0.9, 0.1)
+            cpu.pack_tensors([x], [momentum], 0.9, 0.1, False, out.words, out.mask, 0, 0, 0, 0, 0, 0)
+            cpu.update_tensors([x], out.words, out.mask, 0.9, 0.1)
         for n in (1, 2, 5, 16, 17, 40):
             packed = ec.pack(rng.standard_normal((n, d)))
             rows = [ec.PackedSigns(words(row), d) for row in packed.words]
@@ -50,11 +51,11 @@ def test_nothing_is_read_or_written_past_a_buffer(isa, rng, at_end):
             ec.disagreement(rows, rows[0])
         source, sums, pending, rest = (words() for _ in range(4))
         for kind in range(4):
-            _core.accumulate(source, words(), kind, [sums], [pending], rest, d)
+            cpu.accumulate(source, words(), kind, [sums], [pending], rest, d)
         margin = guarded(4 * d, at_end).view(np.int32)
-        _core.counters_margin([sums, pending], [0, 1], 0, d, margin)
-        _core.random_words(words(), 0, 0, 0, 0)
-        _core.checksum(words())
+        cpu.counters_margin([sums, pending], [0, 1], 0, d, margin)
+        cpu.random_words(words(), 0, 0, 0, 0)
+        cpu.checksum(words())
 
 
 def test_the_guard_page_works():
@@ -70,7 +71,7 @@ def test_the_guard_page_works():
 def test_philox_published_vectors(isa):
     """Random123's known-answer tests of philox4x32-10, as far as a counter of this package can express them."""
     out = np.zeros(1, dtype=np.uint64)
-    _core.random_words(out, 0, 0, 0, 0)
+    cpu.random_words(out, 0, 0, 0, 0)
     assert out[0] == 0x6627E8D5 | 0xE169C58D << 32
     assert reference.random_words(1, 0, 0, 0, 0)[0] == out[0]
 
@@ -79,7 +80,7 @@ def test_philox_equals_reference(isa, threads):
     for key in ((1, 2, 3, 4), (2**32 - 1, 2**32 - 1, 2**32 - 1, 2**32 - 1)):
         for n in (0, 1, 7, 64, 1000):
             out = np.zeros(n, dtype=np.uint64)
-            _core.random_words(out, *key)
+            cpu.random_words(out, *key)
             np.testing.assert_array_equal(out, reference.random_words(n, *key))
 
 
@@ -98,7 +99,7 @@ def test_random_bits_are_balanced_and_independent():
 def test_checksum_equals_reference(threads, rng):
     for n in (0, 1, 2, 63, 1000, 200_000):
         words = rng.integers(0, 2**64, n, dtype=np.uint64)
-        assert _backend.checksum(words) == reference.checksum(words)
+        assert core.checksum(words) == reference.checksum(words)
 
 
 def test_instruction_sets():
@@ -203,19 +204,19 @@ def test_core_refuses_what_does_not_fit(rng):
     w = np.zeros(2, dtype=np.uint64)
     x = np.zeros(128, dtype=np.float32)
     calls = [
-        lambda: _core.pack(x, w[:1], None, 0, 0, 0, 0, 0),
-        lambda: _core.pack(x, w.view(np.int64), None, 0, 0, 0, 0, 0),
-        lambda: _core.pack(x[::2], w[:1], None, 0, 0, 0, 0, 0),
-        lambda: _core.pack(x, w, None, 4, 0, 0, 0, 0),
-        lambda: _core.pack(x, w, None, 0, -1, 0, 0, 0),
-        lambda: _core.pack(np.zeros((2, 128), np.float32), np.broadcast_to(w, (2, 2)), None, 0, 0, 0, 0, 0),
-        lambda: _core.unpack(w, w[:1], x),
-        lambda: _core.update_tensors([x], w[:1], None, 1.0, 0.1),
-        lambda: _core.update_tensors([x.reshape(2, 64)], w, None, 1.0, 0.1),
-        lambda: _core.pack_tensors([x], [x.astype(np.float64)], 0.9, 0.1, False, w, None, 0, 0, 0, 0, 0, 0),
-        lambda: _core.pack_tensors([x], [], 0.9, 0.1, False, w, None, 0, 0, 0, 0, 0, 0),
+        lambda: cpu.pack(x, w[:1], None, 0, 0, 0, 0, 0),
+        lambda: cpu.pack(x, w.view(np.int64), None, 0, 0, 0, 0, 0),
+        lambda: cpu.pack(x[::2], w[:1], None, 0, 0, 0, 0, 0),
+        lambda: cpu.pack(x, w, None, 4, 0, 0, 0, 0),
+        lambda: cpu.pack(x, w, None, 0, -1, 0, 0, 0),
+        lambda: cpu.pack(np.zeros((2, 128), np.float32), np.broadcast_to(w, (2, 2)), None, 0, 0, 0, 0, 0),
+        lambda: cpu.unpack(w, w[:1], x),
+        lambda: cpu.update_tensors([x], w[:1], None, 1.0, 0.1),
+        lambda: cpu.update_tensors([x.reshape(2, 64)], w, None, 1.0, 0.1),
+        lambda: cpu.pack_tensors([x], [x.astype(np.float64)], 0.9, 0.1, False, w, None, 0, 0, 0, 0, 0, 0),
+        lambda: cpu.pack_tensors([x], [], 0.9, 0.1, False, w, None, 0, 0, 0, 0, 0, 0),
         *[
-            lambda tensor=tensor, words=words, split=split: _core.pack_addresses(
+            lambda tensor=tensor, words=words, split=split: cpu.pack_addresses(
                 [tensor], 0.9, 0.1, False, words, None, 0, 0, 0, 0, 0, 0, split
             )
             for tensor, words, split in [
@@ -227,26 +228,26 @@ def test_core_refuses_what_does_not_fit(rng):
                 ((2, x.ctypes.data, 0, 128), w, (0.9, 0.1)),
             ]
         ],
-        lambda: _core.update_addresses([(4, x.ctypes.data, 128)], w, None, 1.0, 0.1),
-        lambda: _core.update_addresses([(2, 0, 128)], w, None, 1.0, 0.1),
-        lambda: _core.update_addresses([(2, x.ctypes.data + 1, 64)], w[:1], None, 1.0, 0.1),
-        lambda: _core.update_addresses([(2, x.ctypes.data, 129)], w, None, 1.0, 0.1),
-        lambda: _core.majority([w, w[:1]], None, None, 128, 0, 0, 0, 0, w.copy(), None, False),
-        lambda: _core.majority([w], None, None, 129, 0, 0, 0, 0, w.copy(), None, False),
-        lambda: _core.majority([w], None, [1, 2], 128, 0, 0, 0, 0, w.copy(), None, False),
-        lambda: _core.majority([w], None, [2**62], 128, 0, 0, 0, 0, w.copy(), None, False),
-        lambda: _core.majority([w], None, None, 128, 3, 0, 0, 0, w.copy(), None, False),
-        lambda: _core.majority([w], None, None, 128, 9, 0, 0, 0, w.copy(), None, False),
-        lambda: _core.local_majorities(w[None], None, [0, 1], [1], 128, 0, 0, 0, w[None].copy(), None),
-        lambda: _core.local_majorities(w[None], None, [0, 2], [0], 128, 0, 0, 0, w[None].copy(), None),
-        lambda: _core.local_majorities(
+        lambda: cpu.update_addresses([(4, x.ctypes.data, 128)], w, None, 1.0, 0.1),
+        lambda: cpu.update_addresses([(2, 0, 128)], w, None, 1.0, 0.1),
+        lambda: cpu.update_addresses([(2, x.ctypes.data + 1, 64)], w[:1], None, 1.0, 0.1),
+        lambda: cpu.update_addresses([(2, x.ctypes.data, 129)], w, None, 1.0, 0.1),
+        lambda: cpu.majority([w, w[:1]], None, None, 128, 0, 0, 0, 0, w.copy(), None, False),
+        lambda: cpu.majority([w], None, None, 129, 0, 0, 0, 0, w.copy(), None, False),
+        lambda: cpu.majority([w], None, [1, 2], 128, 0, 0, 0, 0, w.copy(), None, False),
+        lambda: cpu.majority([w], None, [2**62], 128, 0, 0, 0, 0, w.copy(), None, False),
+        lambda: cpu.majority([w], None, None, 128, 3, 0, 0, 0, w.copy(), None, False),
+        lambda: cpu.majority([w], None, None, 128, 9, 0, 0, 0, w.copy(), None, False),
+        lambda: cpu.local_majorities(w[None], None, [0, 1], [1], 128, 0, 0, 0, w[None].copy(), None),
+        lambda: cpu.local_majorities(w[None], None, [0, 2], [0], 128, 0, 0, 0, w[None].copy(), None),
+        lambda: cpu.local_majorities(
             w[None], None, [0, 1, 0, 1], [0], 128, 0, 0, 0, np.zeros((3, 2), np.uint64), None
         ),
-        lambda: _core.accumulate(w, None, 2, [], [], w.copy(), 128),
-        lambda: _core.accumulate(w, None, 0, [w.copy()], [], w.copy(), 128),
-        lambda: _core.counters_majority([w], [41], 2, 128, 0, 0, 0, 0, w.copy(), None),
-        lambda: _core.counters_majority([w], [5], 2, 128, 0, 0, 0, 0, w.copy(), None),
-        lambda: _core.counters_margin([w], [0], 0, 128, np.zeros(127, dtype=np.int32)),
+        lambda: cpu.accumulate(w, None, 2, [], [], w.copy(), 128),
+        lambda: cpu.accumulate(w, None, 0, [w.copy()], [], w.copy(), 128),
+        lambda: cpu.counters_majority([w], [41], 2, 128, 0, 0, 0, 0, w.copy(), None),
+        lambda: cpu.counters_majority([w], [5], 2, 128, 0, 0, 0, 0, w.copy(), None),
+        lambda: cpu.counters_margin([w], [0], 0, 128, np.zeros(127, dtype=np.int32)),
     ]
     for i, call in enumerate(calls):
         with pytest.raises(ValueError, match="_core: "):
@@ -254,7 +255,7 @@ def test_core_refuses_what_does_not_fit(rng):
             pytest.fail(f"call {i} was taken")
     read_only = np.frombuffer(bytes(16), dtype=np.uint64)
     with pytest.raises(ValueError, match="writeable"):
-        _core.pack(x, read_only, None, 0, 0, 0, 0, 0)
+        cpu.pack(x, read_only, None, 0, 0, 0, 0, 0)
 
 
 def test_versions_agree():

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import electioncode as ec
-from electioncode import _backend, reference
+from electioncode import core, reference
 
 torch = pytest.importorskip("torch")
 
@@ -236,12 +236,12 @@ def test_tensors_that_are_not_used(place, rng, masked, momentum):
     before = [v.clone() for v in vs]
     total = sum((d + 63) // 64 for d in sizes)
     words, mask = (torch.full((total,), -1, dtype=torch.int64, device=place.device) for _ in range(2))
-    core = _backend.backend_of(words, "test").core
+    ops = core.backend_of(words, "test").core
     flags = torch.from_numpy(used).to(place.device)
     planes = (words, mask if masked else None)
     momenta = vs if momentum else [None] * len(xs)
     jobs = [(2, x.data_ptr(), 0 if v is None else v.data_ptr(), len(x)) for x, v in zip(xs, momenta, strict=True)]
-    core.pack_addresses(jobs, momentum, 1 - momentum, False, *planes, 0, 0, 0, 0, 0, 0, None, flags)
+    ops.pack_addresses(jobs, momentum, 1 - momentum, False, *planes, 0, 0, 0, 0, 0, 0, None, flags)
     first = 0
     for x, v, old, is_used in zip(xs, vs, before, used, strict=True):
         width, d = (len(x) + 63) // 64, len(x)
@@ -265,7 +265,7 @@ def test_signs_into_many_tensors(place, rng):
         outs = [torch.full((d,), 7, dtype=dtype, device=place.device) for d in sizes]
         votes = [place.votes(votes_of(rng, 1, d, masked=True)[0]) for d in sizes]
         words, mask = (torch.cat([getattr(v, name) for v in votes]) for name in ("words", "mask"))
-        _backend.backend_of(words, "test").core.unpack_tensors(outs, words, mask)
+        core.backend_of(words, "test").core.unpack_tensors(outs, words, mask)
         for out, v in zip(outs, votes, strict=True):
             assert torch.equal(out, v.unpack(dtype))
 
@@ -348,7 +348,7 @@ def test_the_benchmark(place, monkeypatch, rng):
 
 
 def test_the_benchmark_refuses_where_there_is_no_gpu():
-    if _backend.cuda_unavailable() is None:
+    if core.cuda_unavailable() is None:
         pytest.skip("there is a GPU")
     script = Path(__file__).parent.parent / "bench" / "gpu.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
@@ -435,7 +435,7 @@ def test_graphs_and_streams(place, rng):
 
 def test_on_a_gpu():
     """Says where all tests of this file ran: they have a variant "gpu" only where there is one."""
-    why = _backend.cuda_unavailable()
+    why = core.cuda_unavailable()
     if why:
         pytest.skip(f"the CUDA operations were tested emulated alone, and not on a GPU: {why}")
     x = torch.randn(1000, device="cuda")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import electioncode as ec
-from electioncode import _backend
+from electioncode.core import backend, native
 
 ROOT = Path(__file__).parent.parent
 KERNELS = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
@@ -26,13 +27,13 @@ def modules():
     found = []
     for name in ("_cuda", "_cuda_emulated"):
         try:
-            found.append(getattr(__import__(f"electioncode.{name}"), name))
+            found.append(importlib.import_module(f"electioncode.core.{name}"))
         except ImportError:
             continue
     return found
 
 
-needs_cuda = pytest.mark.skipif(_backend._cuda is None, reason="built without CUDA: nvcc was not found")
+needs_cuda = pytest.mark.skipif(native.cuda is None, reason="built without CUDA: nvcc was not found")
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 
 
@@ -120,13 +121,13 @@ def test_devices(module):
 
 def test_asking_for_a_gpu_where_there_is_none(monkeypatch):
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(_backend, "_devices", {})
-    if _backend.cuda_unavailable():
+    monkeypatch.setattr(backend, "_devices", {})
+    if backend.cuda_unavailable():
         with pytest.raises(RuntimeError, match="pack: cuda:0 cannot be used: "):
-            _backend._cuda_backend(torch.device("cuda:0"), "pack")
-    monkeypatch.setattr(_backend, "_cuda", None)
+            backend._cuda_backend(torch.device("cuda:0"), "pack")
+    monkeypatch.setattr(native, "cuda", None)
     with pytest.raises(RuntimeError, match=r"no CUDA kernels .*ELECTIONCODE_CUDA=ON"):
-        _backend._cuda_backend(torch.device("cuda:0"), "pack")
+        backend._cuda_backend(torch.device("cuda:0"), "pack")
     assert ec.build_config()["cuda"] is False
     ec.synchronize()  # no device was used: nothing to wait for
 
@@ -134,7 +135,7 @@ def test_asking_for_a_gpu_where_there_is_none(monkeypatch):
 @pytest.mark.parametrize("device", ["cuda:63", "nonsense"])
 def test_training_refuses_a_device_that_is_not_there(capsys, device):
     pytest.importorskip("torch")
-    from electioncode.cli import main
+    from electioncode.lab.cli.main import main
 
     assert main(["train", "--device", device, "--transport", "in-process"]) == 2
     assert f"--device {device} cannot be used: " in capsys.readouterr().err
@@ -143,13 +144,13 @@ def test_training_refuses_a_device_that_is_not_there(capsys, device):
 @needs_cuda
 def test_build_config():
     assert re.match(r"nvcc \d+\.\d+.*-real.*-virtual", ec.build_config()["cuda"])
-    assert ec.build_config()["cuda_devices"] == _backend._cuda.device_count()[0]
+    assert ec.build_config()["cuda_devices"] == native.cuda.device_count()[0]
 
 
 @needs_cuda
 def test_the_cuda_runtime_is_inside_and_hidden():
     """No libcudart is needed, and torch's own never meets ours."""
-    library = _backend._cuda.__file__
+    library = native.cuda.__file__
     needed = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
     assert "libcudart" not in needed
     assert "libcuda.so" not in needed

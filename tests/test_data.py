@@ -21,7 +21,7 @@ WORKER = """
 import hashlib, json, sys
 import numpy as np, torch
 from electioncode.data import Batches
-from electioncode.experiments import datasets, models
+from electioncode.lab.training import datasets, models
 
 noise, jobs = json.loads(sys.argv[1])
 torch.set_num_threads(1)

@@ -13,9 +13,9 @@ import electioncode as ec
 
 torch = pytest.importorskip("torch")
 
-from electioncode.experiments import cifar, datasets, models, runner, schemes  # noqa: E402
-from electioncode.experiments.resnet import batch_norms, calibrate  # noqa: E402
-from electioncode.reproduce import figures, summary  # noqa: E402
+from electioncode.lab.figures import figures, summary  # noqa: E402
+from electioncode.lab.training import cifar, datasets, models, runner, schemes  # noqa: E402
+from electioncode.lab.training.resnet import batch_norms, calibrate  # noqa: E402
 from electioncode.transport import InProcessTransport  # noqa: E402
 
 # ---- CIFAR-10 and ResNet-18
@@ -150,7 +150,7 @@ def test_phases_add_up():
 
 
 def test_momentum_at_the_server():
-    from electioncode.experiments.server_momentum import ServerMomentum
+    from electioncode.lab.training.server_momentum import ServerMomentum
 
     weights = [torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0])), torch.nn.Parameter(torch.ones(70))]
     twins = [torch.nn.Parameter(p.detach().clone()) for p in weights]

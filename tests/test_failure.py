@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from electioncode import reference, simulation
+from electioncode import reference
 from electioncode.codes import AllocationCode, bernoulli, deterministic, repetition, uncoded
-from electioncode.failure import failure_rate, wilson
-from electioncode.tolerance import tolerance
+from electioncode.robustness import simulation, tolerance
+from electioncode.robustness.failure import failure_rate, wilson
 
 MIXED = AllocationCode([[1, 1, 0, 0, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import electioncode as ec
-from electioncode import frame, reference
-from electioncode.frame import HEADER_BYTES, SERVER, FrameError, decode, encode, frame_bytes
+from electioncode import core, frame, reference
+from electioncode.votes.frame import HEADER_BYTES, SERVER, FrameError, decode, encode, frame_bytes
 
 GOLDEN_D = 10
 
@@ -264,7 +264,7 @@ def test_torch_votes_give_the_same_frame():
 def test_native_checksum_equals_the_reference(rng):
     for size in (0, 1, 2, 3, 4, 5, 63, 64, 1000, 100_003):
         words = rng.integers(0, 2**64, size, dtype=np.uint64)
-        assert frame.checksum(words) == reference.checksum(words)
+        assert core.checksum(words) == reference.checksum(words)
 
 
 @given(st.integers(0, 700), st.integers(1, 9), st.booleans())

@@ -12,8 +12,7 @@ import pytest
 
 from electioncode import reference
 from electioncode.codes import AllocationCode, deterministic, uncoded
-from electioncode.signs import PackedSigns
-from electioncode.voting import local_majorities, majority
+from electioncode.votes import PackedSigns, local_majorities, majority
 
 PERFECT = [(5, 1), (7, 1), (7, 2), (9, 1), (9, 2), (9, 3)]
 

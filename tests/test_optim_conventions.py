@@ -72,7 +72,7 @@ def test_unsupported_options_say_why(make):
 
 @both
 def test_foreach_and_fused_change_no_bit_but_the_number_of_native_calls(make, monkeypatch):
-    from electioncode.optim import tensors
+    from electioncode.core import tensors
 
     calls, real = [], tensors.pack_tensors
     monkeypatch.setattr(tensors, "pack_tensors", lambda *a: calls.append(len(a[1])) or real(*a))

@@ -13,11 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from electioncode import bounds
-from electioncode.cli import main
 from electioncode.codes import AllocationCode, bernoulli, deterministic, repetition, uncoded
-from electioncode.planning import best_known, candidates, constructions, limits, packing, plan, row_types, table
-from electioncode.planning.planner import mean_share, share
-from electioncode.tolerance import TIES, tolerance
+from electioncode.lab.cli.main import main
+from electioncode.robustness import TIES, tolerance
+from electioncode.robustness.planning import (
+    best_known,
+    candidates,
+    constructions,
+    limits,
+    mean_share,
+    packing,
+    plan,
+    row_types,
+    share,
+    table,
+)
 
 ALL = [(n, b) for b in range(1, table.MAX_BYZANTINE + 1) for n in range(2 * b + 1, table.MAX_WORKERS + 1)]
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import electioncode as ec
-from electioncode import frame, quorum
+from electioncode import frame
+from electioncode.election import quorum
 from electioncode.transport import InProcessTransport
 
 

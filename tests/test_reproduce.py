@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import electioncode as ec
-from electioncode.cli import main
+from electioncode.lab.cli.main import main
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
@@ -72,7 +72,7 @@ def figure6(access, tmp_path_factory):
 
 
 def test_every_curve_with_every_seed(figure6):
-    from electioncode.reproduce.figures import FIGURES
+    from electioncode.lab.figures.figures import FIGURES
 
     runs = figure6[1]
     expected = {(c.name, s) for c in FIGURES["fig6a"].curves for s in (0, 1) if c.varies or s == 0}
@@ -158,7 +158,7 @@ def test_processes_at_once_give_the_same_runs(access, tmp_path):
 
 
 def test_colluders_who_know_everything_are_worse_and_a_certified_code_stands_them(pictures, tmp_path):
-    from electioncode.reproduce.figures import FIGURES
+    from electioncode.lab.figures.figures import FIGURES
 
     names = [
         f"--curve={c.name}" for c in FIGURES["fig5a-beyond"].curves if c.scheme in ("no-attack", "uncoded", "planned")
@@ -205,7 +205,7 @@ def test_mistakes_are_explained(arguments, message, access, tmp_path, capsys):
 
 
 def test_the_list_has_all_figures(capsys):
-    from electioncode.reproduce.figures import FIGURES
+    from electioncode.lab.figures.figures import FIGURES
 
     assert main(["reproduce", "--list"]) == 0
     printed = capsys.readouterr().out
@@ -213,7 +213,7 @@ def test_the_list_has_all_figures(capsys):
 
 
 def test_figures_are_the_papers():
-    from electioncode.reproduce import figures
+    from electioncode.lab.figures import figures
 
     expected = {
         "fig4a": (5, 1, 120), "fig4b": (9, 2, 576), "fig4c": (15, 3, 240),

@@ -9,7 +9,7 @@ from guard import guarded
 
 import electioncode as ec
 from electioncode import reference
-from electioncode.signs import words_for
+from electioncode.core import words_for
 
 DIRT = 0xDEADBEEFDEADBEEF
 D = 8 * (1 << 20) + 777  # a megabyte of words, from where on results are streamed, and an incomplete word

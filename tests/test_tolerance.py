@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from electioncode import enumeration, integer_program, reference
+from electioncode import reference
 from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
-from electioncode.tolerance import TIES, Tolerance, tolerance
+from electioncode.robustness import TIES, Tolerance, enumeration, integer_program, tolerance
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "code_vectors.json").read_text())
 
@@ -206,7 +206,7 @@ def test_exhaustive_needs_no_scipy():
     script = (
         "import sys; sys.modules['scipy'] = None\n"
         "from electioncode.codes import deterministic\n"
-        "from electioncode.tolerance import tolerance\n"
+        "from electioncode.robustness import tolerance\n"
         "assert tolerance(deterministic(9, 2)).num_byzantine == 2\n"
         "try: tolerance(deterministic(9, 2), method='ilp')\n"
         "except ImportError as error: assert \"pip install 'electioncode[plan]'\" in str(error)\n"

@@ -13,7 +13,7 @@ import electioncode as ec
 torch = pytest.importorskip("torch")
 pytest.importorskip("torch._dynamo")
 
-from electioncode import torch_ops  # noqa: E402
+from electioncode.core import traced  # noqa: E402
 
 ops = torch.ops.electioncode
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -152,8 +152,8 @@ def test_export(strict):
 
 
 def test_eager_calls_do_not_take_the_detour(monkeypatch):
-    for name in ("traced_pack", "traced_unpack", "traced_majority", "ops"):
-        monkeypatch.setattr(torch_ops, name, None)
+    for name in ("pack", "unpack", "majority", "disagreement", "ops"):
+        monkeypatch.setattr(traced, name, None)
     x = floats(5, 100)
     for kind in (x, torch.nn.Parameter(x), x.numpy()):
         votes = ec.pack(kind)
@@ -233,7 +233,7 @@ def test_a_first_call_may_be_compiled_and_importing_loads_nothing():
         "import sys, electioncode as ec\n"
         "assert 'torch' not in sys.modules\n"
         "import torch\n"
-        "assert 'electioncode.torch_ops' not in sys.modules\n"
+        "assert 'electioncode.core.traced' not in sys.modules\n"
         "f = torch.compile(lambda x: ec.majority(ec.pack(x)).unpack(), fullgraph=True, backend='eager')\n"
         "x = torch.randn(5, 100)\n"
         "assert torch.equal(f(x), torch.sign(torch.sign(x).sum(0)))\n"

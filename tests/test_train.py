@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import electioncode as ec
-from electioncode.cli import main
+from electioncode.lab.cli.main import main
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
@@ -82,8 +82,8 @@ def test_one_entry_a_scheme(everything):
 
 
 def test_a_worker_sends_one_frame_a_step(everything):
-    from electioncode.experiments import models
-    from electioncode.frame import frame_bytes
+    from electioncode.lab.training import models
+    from electioncode.votes.frame import frame_bytes
 
     model = models.build("cnn", (1, 8, 8), 10)
     words = sum(-(-p.numel() // 64) for p in model.parameters())
@@ -174,7 +174,7 @@ def test_a_code_from_a_file(tmp_path):
 
 
 def test_all_leaves_out_what_does_not_exist_for_even_numbers():
-    from electioncode.experiments import schemes
+    from electioncode.lab.training import schemes
 
     names = [s.name for s in schemes.build(["all"], 6, 2, "reverse")]
     assert names == [name for name in ALL if name != "deterministic"]
@@ -182,7 +182,7 @@ def test_all_leaves_out_what_does_not_exist_for_even_numbers():
 
 @pytest.mark.parametrize(("n", "b", "k"), [(5, 2, 1), (9, 1, 3), (9, 3, 1), (15, 1, 5), (15, 2, 3), (10, 2, 1)])
 def test_repetition_takes_the_most_partitions_that_tolerate_b(n, b, k):
-    from electioncode.experiments.schemes import repetition_partitions
+    from electioncode.lab.training.schemes import repetition_partitions
 
     assert repetition_partitions(n, b) == k
     assert ec.repetition(n, k).num_byzantine >= b
@@ -210,14 +210,14 @@ def test_an_image_folder(tmp_path):
 
     (tmp_path / "pets" / "train" / "dog" / "0000.png").unlink()
     image.new("RGB", (8, 8)).save(tmp_path / "pets" / "train" / "dog" / "0000.png")
-    from electioncode.experiments.datasets import image_folder
+    from electioncode.lab.training.datasets import image_folder
 
     with pytest.raises(ValueError, match=r"shape \(3, 16, 16\) like the first, got \(3, 8, 8\)"):
         image_folder(tmp_path / "pets").train.take(np.arange(16))
 
 
 def test_digits_are_those_of_scikit_learn():
-    from electioncode.experiments import datasets
+    from electioncode.lab.training import datasets
 
     bunch = pytest.importorskip("sklearn.datasets").load_digits()
     images, labels = datasets.read_digits()
@@ -230,7 +230,7 @@ def test_digits_are_those_of_scikit_learn():
 
 
 def test_augmentation_moves_and_mirrors():
-    from electioncode.experiments.datasets import augment
+    from electioncode.lab.training.datasets import augment
 
     images = np.random.default_rng(0).integers(1, 256, (200, 2, 6, 5), dtype=np.uint8)
     padded = np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2)))
@@ -249,7 +249,7 @@ def test_augmentation_moves_and_mirrors():
 
 def test_the_server_holds_no_data(monkeypatch):
     """A process without workers trains along without reading an image or computing a gradient."""
-    from electioncode.experiments import datasets, runner, schemes
+    from electioncode.lab.training import datasets, runner, schemes
     from electioncode.transport import InProcessTransport
 
     data = datasets.digits()

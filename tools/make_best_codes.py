@@ -1,4 +1,4 @@
-"""Makes electioncode/data_tables/best_codes.json, the table of `electioncode.planning.best_known`.
+"""Makes electioncode/robustness/planning/best_codes.json, the table of `electioncode.robustness.planning.best_known`.
 
     python tools/make_best_codes.py [--seconds 8] [--only packings|loads]
     python tools/make_best_codes.py --report    # the table against Algorithm 1 and the lower bounds, as Markdown
@@ -17,11 +17,10 @@ from pathlib import Path
 
 import electioncode
 from electioncode.codes import AllocationCode, deterministic
-from electioncode.planning import constructions, limits, packing, row_types, table
-from electioncode.planning.planner import share
-from electioncode.tolerance import tolerance
+from electioncode.robustness import tolerance
+from electioncode.robustness.planning import constructions, limits, packing, row_types, share, table
 
-PATH = Path(electioncode.__file__).parent / "data_tables" / "best_codes.json"
+PATH = Path(electioncode.__file__).parent / "robustness" / "planning" / "best_codes.json"
 SIZES = [(n, b) for b in range(1, table.MAX_BYZANTINE + 1) for n in range(2 * b + 1, table.MAX_WORKERS + 1)]
 
 

@@ -1,4 +1,4 @@
-// The module _core: check, release the GIL, call. Documented in electioncode/_core.pyi.
+// The module _core: check, release the GIL, call. Documented in electioncode/core/_core.pyi.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

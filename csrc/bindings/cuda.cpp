@@ -1,6 +1,6 @@
 // The module _cuda (and, built on the emulated runtime, _cuda_emulated): check, release the GIL, queue. Memory comes as
-// addresses, for this module knows no torch; electioncode/_cuda_ops.py takes them from tensors. Documented in
-// electioncode/_cuda.pyi.
+// addresses, for this module knows no torch; electioncode/core/cuda_ops.py takes them from tensors. Documented in
+// electioncode/core/_cuda.pyi.
 #include <pybind11/functional.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

@@ -7,7 +7,8 @@ try:
 except ImportError as error:
     raise ImportError("electioncode's optimizers need PyTorch: pip install 'electioncode[torch]'") from error
 
+from electioncode.optim.base import ParameterRun
 from electioncode.optim.lion import Lion
 from electioncode.optim.signum import Signum
 
-__all__ = ["Lion", "Signum"]
+__all__ = ["Lion", "ParameterRun", "Signum"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from electioncode.optim import tensors
-from electioncode.signs import PackedSigns, new_votes, outputs
+from electioncode.core import tensors
+from electioncode.votes import PackedSigns, new_votes, outputs
 
 if TYPE_CHECKING:
     from electioncode.election import Election
@@ -26,8 +26,12 @@ _UNSUPPORTED = {
 }
 
 
-# What goes into one native call: a group, some of its parameters, and their words of a vote.
-Run = tuple[dict[str, Any], list[torch.Tensor], slice]
+class ParameterRun(NamedTuple):
+    """What goes into one native call: a group, some of its parameters, and their words of a vote."""
+
+    group: dict[str, Any]
+    params: list[torch.Tensor]
+    words: slice
 
 
 class SignOptimizer(torch.optim.Optimizer):
@@ -153,7 +157,7 @@ class SignOptimizer(torch.optim.Optimizer):
     def _needs_buffer(self, group: dict[str, Any]) -> bool:
         return True
 
-    def _rule(self, group: dict[str, Any]) -> tensors.Rule:
+    def _rule(self, group: dict[str, Any]) -> tensors.MomentumRule:
         """What the signs of a group are taken of."""
         raise NotImplementedError
 
@@ -161,29 +165,29 @@ class SignOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             yield from (p for p in group["params"] if p.requires_grad)
 
-    def _runs(self) -> Iterator[Run]:
+    def _runs(self) -> Iterator[ParameterRun]:
         """All parameters."""
         first = 0
         for group in self.param_groups:
-            for run in tensors.runs(group["params"], 1 if group["foreach"] is False else None):
+            for run in _neighbours(group["params"], 1 if group["foreach"] is False else None):
                 end = first + tensors.num_words(run)
-                yield group, run, slice(first, end)
+                yield ParameterRun(group, run, slice(first, end))
                 first = end
 
     def _signs(
-        self, runs: list[Run], zero: str, nan: str, stream: tuple[int, int, int], partition: int | None
+        self, runs: list[ParameterRun], zero: str, nan: str, stream: tuple[int, int, int], partition: int | None
     ) -> PackedSigns:
         """Buffers and signs of all parameters, one native call a group."""
         who = type(self).__name__
         all_have_one = all(run[0].grad is not None for _, run, _ in runs)
         d = 64 * runs[-1][2].stop if runs else 0
-        backend = tensors.backend_of([p for _, run, _ in runs for p in run], who)  # before any takes its step
+        backend = tensors.backend_of_all([p for _, run, _ in runs for p in run], who)  # before any takes its step
         votes_of_all = new_votes(backend, (), d, not all_have_one or "abstain" in (zero, nan), None, who)
         words, mask = outputs(votes_of_all, who)
         for group, run, part in runs:
             if run[0].grad is not None:
                 votes = words[part], None if mask is None else mask[part]
-                self._pack(run, group, votes, zero, nan, (*stream, part.start), partition)
+                self._pack(run, group, votes, zero, nan, tensors.RandomStream(*stream, part.start), partition)
             else:
                 words[part] = 0
                 mask[part] = 0
@@ -193,20 +197,20 @@ class SignOptimizer(torch.optim.Optimizer):
         self,
         params: list[torch.Tensor],
         group: dict[str, Any],
-        votes: tensors.Votes,
+        planes: tensors.Planes,
         zero: str,
         nan: str,
-        stream: tensors.Stream,
+        stream: tensors.RandomStream,
         partition: int | None,
     ) -> None:
         who = type(self).__name__
-        grads = [tensors.gradient(p, who) for p in params]
+        grads = [_gradient(p, who) for p in params]
         grads = [g.resolve_neg() if g.is_neg() else g for g in grads]  # in memory they have the other sign
         buffers = None
         if self._needs_buffer(group):
             buffers = [self._buffer(p, partition) for p in params]
         rule = self._rule(group)
-        if tensors.pack_tensors(who, grads, buffers, rule, votes, zero, nan, stream) and nan == "raise":
+        if tensors.pack_tensors(who, grads, buffers, rule, planes, (zero, nan), stream) and nan == "raise":
             bad = [tuple(p.shape) for p, g in zip(params, grads, strict=True) if torch.isnan(g).any()]
             raise ValueError(f"{who}: NaN in the gradient (or momentum) of the parameters of shapes {bad}")
 
@@ -226,9 +230,9 @@ class SignOptimizer(torch.optim.Optimizer):
             state[key] = buffer = torch.empty_like(p, dtype=buffer.dtype).copy_(buffer)  # of another memory format
         return buffer
 
-    def _update(self, runs: list[Run], winner: PackedSigns) -> None:
+    def _update(self, runs: list[ParameterRun], winner: PackedSigns) -> None:
         who = type(self).__name__
-        backend = tensors.backend_of([p for _, run, _ in runs for p in run], who)
+        backend = tensors.backend_of_all([p for _, run, _ in runs for p in run], who)
         words, mask = winner.like(backend).arrays()
         rates = {id(group): (float(group["lr"]), float(group["weight_decay"])) for group in self.param_groups}
         for group, run, part in runs:
@@ -238,7 +242,7 @@ class SignOptimizer(torch.optim.Optimizer):
 
     def _traced_step(self) -> None:
         """The same step where torch.compile writes it down: operators instead of native calls."""
-        from electioncode.torch_ops import ops
+        from electioncode.core.traced import ops
 
         who = type(self).__name__
         for group, run, _ in self._runs():
@@ -247,7 +251,7 @@ class SignOptimizer(torch.optim.Optimizer):
             rule, lr = self._rule(group), group["lr"]
             split = [] if rule.split is None else [*rule.split]
             lr = lr if isinstance(lr, torch.Tensor) else torch.tensor(lr, dtype=torch.float64)
-            grads = [tensors.gradient(p, who) for p in run]
+            grads = [_gradient(p, who) for p in run]
             buffers = [self._buffer(p, None) for p in run] if self._needs_buffer(group) else []
             planes = ops.pack_tensors(
                 grads, buffers, rule.beta, rule.weight, rule.negate, True, "abstain", "raise", 0, 0, 0, split
@@ -265,8 +269,28 @@ class SignOptimizer(torch.optim.Optimizer):
             )
 
 
-def check_fraction(who: str, name: str, value: float) -> None:
-    """A momentum coefficient."""
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"{who}: {name} must be at least 0 and below 1, got {value}")
+def _neighbours(params: Sequence[torch.Tensor], longest: int | None = None) -> Iterator[list[torch.Tensor]]:
+    """Yield neighbours that all have a gradient, or all have none: each run is one native call."""
+    run: list[torch.Tensor] = []
+    for p in params:
+        if not p.requires_grad:
+            continue
+        if run and ((p.grad is None) != (run[0].grad is None) or len(run) == longest):
+            yield run
+            run = []
+        run.append(p)
+    if run:
+        yield run
 
+
+def _gradient(p: torch.Tensor, who: str) -> torch.Tensor:
+    """Return the gradient of a parameter, in its memory order and dtype."""
+    grad = p.grad
+    assert grad is not None
+    if grad.is_sparse:
+        raise ValueError(f"{who}: gradients must be dense, got a sparse one")
+    p, grad = tensors.local_shard(p), tensors.local_shard(grad)
+    alike = grad.is_contiguous() and p.is_contiguous()
+    if not (alike or grad.stride() == p.stride()) or grad.dtype != p.dtype:
+        grad = torch.empty_like(p, memory_format=torch.preserve_format).copy_(grad)
+    return grad

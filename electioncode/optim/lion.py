@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from electioncode.optim import tensors
-from electioncode.optim.base import SignOptimizer, check_fraction
+from electioncode import core
+from electioncode.core import tensors
+from electioncode.optim.base import SignOptimizer
 
 if TYPE_CHECKING:
     from electioncode.election import Election
@@ -72,8 +73,8 @@ class Lion(SignOptimizer):
         if len(group["betas"]) != 2:
             raise ValueError(f"Lion: betas must be two numbers, got {group['betas']!r}")
         for i, beta in enumerate(group["betas"]):
-            check_fraction("Lion", f"betas[{i}]", beta)
+            core.fraction("Lion", f"betas[{i}]", beta)
 
-    def _rule(self, group: dict[str, Any]) -> tensors.Rule:
+    def _rule(self, group: dict[str, Any]) -> tensors.MomentumRule:
         (beta1, beta2), sign = group["betas"], -1.0 if group["maximize"] else 1.0
-        return tensors.Rule(beta1, sign * (1 - beta1), split=(beta2, sign * (1 - beta2)))
+        return tensors.MomentumRule(beta1, sign * (1 - beta1), split=(beta2, sign * (1 - beta2)))

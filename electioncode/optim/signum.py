@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from electioncode.optim import tensors
-from electioncode.optim.base import SignOptimizer, check_fraction
+from electioncode import core
+from electioncode.core import tensors
+from electioncode.optim.base import SignOptimizer
 
 if TYPE_CHECKING:
     from electioncode.election import Election
@@ -93,11 +94,11 @@ class Signum(SignOptimizer):
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)
-        check_fraction("Signum", "momentum", group["momentum"])
+        core.fraction("Signum", "momentum", group["momentum"])
 
     def _needs_buffer(self, group: dict[str, Any]) -> bool:
         return group["momentum"] > 0
 
-    def _rule(self, group: dict[str, Any]) -> tensors.Rule:
+    def _rule(self, group: dict[str, Any]) -> tensors.MomentumRule:
         beta, maximize = group["momentum"], group["maximize"]
-        return tensors.Rule(beta, -(1 - beta) if maximize else 1 - beta, negate=maximize and beta == 0)
+        return tensors.MomentumRule(beta, -(1 - beta) if maximize else 1 - beta, negate=maximize and beta == 0)

@@ -1,4 +1,4 @@
-"""Transports carry one message a worker to whoever counts, and the result back. They know nothing of voting.
+"""Carry one message per worker to whoever counts, and the result back. Transports know nothing of voting.
 
 Every transport has one method that does it, ``exchange``, and calls the decoder that it is given; so a new
 scheme needs no new transport, and a new transport no new scheme.
@@ -6,64 +6,9 @@ scheme needs no new transport, and a new transport no new scheme.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
-
+from electioncode.transport.base import Buffer, Transport, check_digests
 from electioncode.transport.in_process import InProcessTransport
 from electioncode.transport.mpi import MPITransport
 from electioncode.transport.torch_distributed import TorchTransport
 
-__all__ = ["Buffer", "InProcessTransport", "MPITransport", "TorchTransport", "Transport"]
-
-Buffer = Any  # bytes, bytearray, memoryview or a 1-D uint8 array: anything with a contiguous buffer
-
-
-@runtime_checkable
-class Transport(Protocol):
-    """What an election needs of a transport.
-
-    Attributes:
-        num_workers: workers of the election, over all processes.
-        workers: those that live in this process; empty at a server, which only counts.
-        bytes_sent, bytes_received: payload bytes of this process so far.
-
-    One that can move torch tensors has two more: ``tensor_device``, the device that they must be on, or "any"; and
-    ``exchange_tensors``, as ``exchange`` with 1-D uint8 tensors for messages and result. (The result of `decode` may
-    also be a NumPy array.)
-    """
-
-    num_workers: int
-    workers: tuple[int, ...]
-
-    @property
-    def bytes_sent(self) -> int: ...
-
-    @property
-    def bytes_received(self) -> int: ...
-
-    def exchange(
-        self,
-        messages: Mapping[int, Buffer],
-        max_bytes: int,
-        decode: Callable[..., Buffer],
-    ) -> Buffer:
-        """Sends the messages of this process's workers, has all messages decoded, and returns the result.
-
-        Every process calls it once a step, in the same order.
-
-        Args:
-            messages: worker -> message. A worker of this process that is not in it sends nothing.
-            max_bytes: no honest message or result is longer.
-            decode: called where votes are counted, with one entry a worker: its message, or None where none
-                came in time or it was longer than max_bytes. The buffers are valid until decode returns. Where
-                processes share the counting, with ``part=(i, m)``: the messages are then the i-th of m pieces of
-                each, as :func:`electioncode.frame.split` cuts them, and so is the result.
-
-        Returns the result, valid until the next call. Raises where no result comes; what workers send never
-        raises.
-        """
-        ...
-
-    def close(self) -> None:
-        """Gives everything back. Closing twice is harmless."""
-        ...
+__all__ = ["Buffer", "InProcessTransport", "MPITransport", "TorchTransport", "Transport", "check_digests"]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from electioncode.transport.base import check_workers
+
 
 class InProcessTransport:
     """Hands every worker's message to the decoder, and its result back, without copying.
@@ -56,12 +58,3 @@ class InProcessTransport:
 
 def _bytes_of(message: Any) -> int:
     return message.nbytes if hasattr(message, "nbytes") else memoryview(message).nbytes
-
-
-def check_workers(messages: Mapping[int, Any], workers: tuple[int, ...]) -> None:
-    """Messages are of workers of this process."""
-    strangers = sorted(set(messages) - set(workers))
-    if strangers:
-        raise ValueError(
-            f"exchange: messages must be of the workers of this process, {workers}, got worker {strangers[0]}"
-        )

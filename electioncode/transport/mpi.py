@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from electioncode.transport._mailbox import LOST, NOTHING, TAGS, Inbox, Outbox
-from electioncode.transport.in_process import check_workers
+from electioncode.transport.base import check_workers
+from electioncode.transport.mailbox import LOST, NOTHING, TAGS, Inbox, Outbox
 
 TOPOLOGIES = ("server", "allgather")
 _SPIN_SECONDS = 2e-4  # first just offer the core to others: a message is often already on its way

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 import weakref
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from electioncode import frame
-from electioncode.transport.in_process import check_workers
+from electioncode.transport.base import check_digests, check_workers
+from electioncode.votes import frame
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -220,33 +218,12 @@ def _joined(results: Sequence[Any]) -> Any:
     return frame.join(results)
 
 
-def check_digests(digests: Mapping[int, bytes], rank: int, step: int) -> None:
-    """Compares the ranks' digests; warns, or raises at a rank that is not among most. See TorchTransport."""
-    counts = Counter(digests.values())
-    if len(counts) == 1:
-        return
-    most, votes = counts.most_common(1)[0]
-    hexadecimal = {r: digest.hex() for r, digest in sorted(digests.items())}
-    if 2 * votes <= len(digests):
-        raise RuntimeError(f"exchange {step}: the ranks have different results, and none has most: {hexadecimal}")
-    apart = sorted(r for r, digest in digests.items() if digest != most)
-    if rank in apart:
-        raise RuntimeError(
-            f"exchange {step}: the result of this rank, {rank}, is not that of most ranks; apart are ranks {apart}"
-        )
-    warnings.warn(
-        f"exchange {step}: ranks {apart} have, or say they have, another result than the others",
-        RuntimeWarning,
-        stacklevel=4,
-    )
-
-
 def _open(dist: Any, group: ProcessGroup, timeout: float | None) -> Any:
     """What sends and receives."""
     import torch
 
-    from electioncode.transport._collective import Collective
-    from electioncode.transport._gloo import Mail
+    from electioncode.transport.collective import Collective
+    from electioncode.transport.gloo import Mail
 
     backend = dist.get_backend_config(group)
     if "gloo" in backend:

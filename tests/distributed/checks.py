@@ -7,9 +7,9 @@ def emulated() -> None:
     """From here on this process has its CPU tensors for those of a CUDA device: see cuda_places.py."""
     from cuda_places import EmulatedDevice
 
-    from electioncode import _backend, _cuda_emulated
+    from electioncode.core import _cuda_emulated, arrays, backend
 
-    _backend._torch = _backend.CudaBackend(_cuda_emulated, EmulatedDevice())
+    backend._torch = arrays.CudaArrays(_cuda_emulated, EmulatedDevice())
 
 
 def raised(call, kind, text) -> None:

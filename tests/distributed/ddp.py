@@ -14,8 +14,9 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel as DDP
 
 import electioncode as ec
-from electioncode import _backend, attacks
-from electioncode.ddp import MajorityVoteState, majority_vote_hook
+from electioncode import attacks
+from electioncode.core import backend
+from electioncode.hooks import MajorityVoteState, majority_vote_hook
 
 MOMENTUM = 0.9
 
@@ -382,13 +383,13 @@ def across() -> None:
     """A run on a device ends as the same run on the CPU, whatever the policies; a NaN raises."""
     rules = [{}, {"tie": "random", "zero": "random"}, {"tie": "abstain", "zero": "abstain"}, {"zero": "minus"}]
     codes = [None, ec.cyclic(dist.get_world_size(), 2)]
-    device = _backend._torch
+    device = backend._torch
     for code in codes:
         for options in rules:
             there, _, _ = train(code, **options)
-            _backend._torch = None
+            backend._torch = None
             here, _, _ = train(code, **options)
-            _backend._torch = device
+            backend._torch = device
             assert torch.equal(there, here), (code, options)
     model, _, _ = wrapped(network())
     steps = ((loss(model, step, 0) * value).backward() for step, value in enumerate((float("nan"), 1.0)))

@@ -11,7 +11,7 @@ from torch.distributed.fsdp import fully_shard
 
 import electioncode as ec
 from electioncode import attacks
-from electioncode.fsdp import PackedReduceScatter, ReplicaVote
+from electioncode.hooks import PackedReduceScatter, ReplicaVote
 
 SHARDS = 2
 MOMENTUM = 0.9

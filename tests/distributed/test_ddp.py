@@ -23,7 +23,7 @@ def test_checkpoints_and_options():
 
 def test_on_a_device():
     """The same with the code for gradients on a GPU."""
-    pytest.importorskip("electioncode._cuda_emulated")
+    pytest.importorskip("electioncode.core._cuda_emulated")
     votes = "votes:uncoded:float64:float16:bfloat16", "votes:cyclic"
     start(3, "ddp", "emulated", *votes, "unused", "liars:1", "differing")
     start(2, "ddp", "emulated", "checkpoints", "dense", "wrapper", "across")

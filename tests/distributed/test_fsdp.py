@@ -14,5 +14,5 @@ def test_votes_across_replicas_and_packed_reduce_scatter():
 
 def test_on_a_device():
     """The same with the code for gradients on a GPU."""
-    pytest.importorskip("electioncode._cuda_emulated")
+    pytest.importorskip("electioncode.core._cuda_emulated")
     start(6, "fsdp", "emulated", "hsdp", "liars", "packed")

@@ -20,7 +20,7 @@ def test_the_bits_of_the_election_in_one_process():
 
 
 def test_messages_that_stay_on_a_device():
-    pytest.importorskip("electioncode._cuda_emulated")
+    pytest.importorskip("electioncode.core._cuda_emulated")
     start(4, "transport_on_a_device", "on_a_device")
 
 

@@ -15,7 +15,7 @@ from elections import Tampering, expected, garbage_of, gradients, vote
 import electioncode as ec
 from electioncode import attacks, frame
 from electioncode.election import Election
-from electioncode.transport import TorchTransport, Transport, _collective, _gloo, torch_distributed
+from electioncode.transport import TorchTransport, Transport, collective, gloo, torch_distributed
 
 D = 3000
 EXPECTED_STATUS = {1: 7} if "dies" in " ".join(os.sys.argv) else {}
@@ -48,8 +48,8 @@ def counts(t: TorchTransport) -> bool:
 
 def by_collectives(topology: str) -> None:
     """What NCCL would do, on Gloo: a group and a Collective on the CPU, and frames, as where there are no kernels."""
-    mail, tensor_device = _gloo.Mail, TorchTransport.tensor_device
-    _gloo.Mail = lambda group: _collective.Collective(group, torch.device("cpu"))
+    mail, tensor_device = gloo.Mail, TorchTransport.tensor_device
+    gloo.Mail = lambda group: collective.Collective(group, torch.device("cpu"))
     TorchTransport.tensor_device = None
     try:
         equal(topology)
@@ -57,7 +57,7 @@ def by_collectives(topology: str) -> None:
         limit(topology)
         verified(topology)
     finally:
-        _gloo.Mail, TorchTransport.tensor_device = mail, tensor_device
+        gloo.Mail, TorchTransport.tensor_device = mail, tensor_device
 
 
 def equal(topology: str) -> None:
@@ -148,7 +148,7 @@ def malformed_mail() -> None:
     """Bytes that are no message of this transport: short, with another header, of another round."""
     t = transport("allgather")
     peers = [r for r in range(t.num_workers) if r != 1]
-    wrong = [b"", b"x", bytes(16), _gloo.HEADER.pack(0, 8) + bytes(8), _gloo.HEADER.pack(2**64 - 1, 2**64 - 3)]
+    wrong = [b"", b"x", bytes(16), gloo.HEADER.pack(0, 8) + bytes(8), gloo.HEADER.pack(2**64 - 1, 2**64 - 3)]
     for number, data in enumerate(wrong):
         seen = []
         if t.rank == 1:
@@ -208,8 +208,8 @@ def far_behind() -> None:
     """Results for a worker that does not fetch them are kept, up to a limit; then it is told so, and goes on."""
     code = ec.uncoded(dist.get_world_size() - 1)
     x = gradients(code, D, 0)
-    before = _gloo.MAX_UNFETCHED, _gloo.MAX_LATE
-    _gloo.MAX_UNFETCHED, _gloo.MAX_LATE = 4, 100
+    before = gloo.MAX_UNFETCHED, gloo.MAX_LATE
+    gloo.MAX_UNFETCHED, gloo.MAX_LATE = 4, 100
     with Election(code, TorchTransport(timeout=5)) as election:
         lagging = dist.get_rank() == 1
         winners = []
@@ -227,15 +227,15 @@ def far_behind() -> None:
     everybodys = [None] * dist.get_world_size()
     dist.all_gather_object(everybodys, [w.words.tobytes() for w in winners[:4]])
     assert all(theirs == everybodys[0] for theirs in everybodys)
-    _gloo.MAX_UNFETCHED, _gloo.MAX_LATE = before
+    gloo.MAX_UNFETCHED, gloo.MAX_LATE = before
 
 
 def silent_for_long() -> None:
     """A worker that says nothing costs no memory beyond a limit, and is heard again when it has caught up."""
     code = ec.uncoded(dist.get_world_size())
     x = gradients(code, D, 0)
-    before = _gloo.MAX_LATE
-    _gloo.MAX_LATE = 3
+    before = gloo.MAX_LATE
+    gloo.MAX_LATE = 3
     with Election(code, TorchTransport(topology="allgather", timeout=0.05)) as election:
         mute = dist.get_rank() == 1
         for step in range(6):
@@ -248,14 +248,14 @@ def silent_for_long() -> None:
             for _ in range(6):
                 vote(election, x)
         dist.barrier()
-        for step in range(6, 6 + 2 * _gloo.MAX_UNFETCHED):
+        for step in range(6, 6 + 2 * gloo.MAX_UNFETCHED):
             if step < 9:
                 time.sleep(0.1)  # for what it owes, three messages at a time
                 vote(election, x)
             else:
                 same(vote(election, x), expected(code, x, step), "all together again")
         assert not election.transport._mail._peers[0 if mute else 1].expected
-    _gloo.MAX_LATE = before
+    gloo.MAX_LATE = before
 
 
 def silent_server() -> None:

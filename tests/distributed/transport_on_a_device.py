@@ -10,13 +10,13 @@ from transport import D, counts, equal, limit, quorum, same, transport, verified
 
 import electioncode as ec
 from electioncode.election import Election
-from electioncode.transport import _collective, _gloo
+from electioncode.transport import collective, gloo
 
 
 def on_a_device() -> None:
     """The transport's scenarios with messages that are tensors; to the end of this launch."""
     emulated()
-    _gloo.Mail = lambda group: _collective.Collective(group, torch.device("cpu"))
+    gloo.Mail = lambda group: collective.Collective(group, torch.device("cpu"))
     for topology in ("server", "allgather"):
         equal(topology)
         limit(topology)

@@ -12,7 +12,7 @@ from mpi4py import MPI
 
 import electioncode as ec
 from electioncode.election import Election
-from electioncode.transport import MPITransport, _mailbox, mpi
+from electioncode.transport import MPITransport, mailbox, mpi
 
 world = MPI.COMM_WORLD
 D = 3000
@@ -149,7 +149,7 @@ def far_behind() -> None:
     """Results for a worker that does not fetch them are kept, up to a limit; then it is told so."""
     code = ec.uncoded(world.size - 1)
     x = [ec.pack(row) for row in gradients(code, 1 << 19, 0)]  # not eager: the memory is the server's
-    limit = _mailbox.MAX_UNFETCHED = 4
+    limit = mailbox.MAX_UNFETCHED = 4
     mpi._CLOSE_SECONDS = 0.2  # the last one is never fetched
 
     def step() -> bytes:
@@ -252,7 +252,7 @@ def flood() -> None:
                 for other in range(step + 1):
                     for _ in range(20):
                         transport._outbox.send(bytes(100), [0], other)
-                    _mailbox.MAX_UNFETCHED = 10**6
+                    mailbox.MAX_UNFETCHED = 10**6
             winner = election.resolve(D)
             same(winner, expected(code, x, step, {0}), step)
         if world.rank == 0:
@@ -292,7 +292,7 @@ def unclosed() -> None:
             fetch, start = inbox.poll, time.monotonic()
 
             def poll(tag, max_bytes, fetch=fetch, start=start):
-                return fetch(tag, max_bytes) if time.monotonic() > start + 0.5 else _mailbox.NOTHING
+                return fetch(tag, max_bytes) if time.monotonic() > start + 0.5 else mailbox.NOTHING
 
             inbox.poll = poll
             winner = election.resolve()

@@ -12,7 +12,7 @@ import pytest
 from launch import start
 
 import electioncode as ec
-from electioncode.cli import main
+from electioncode.lab.cli.main import main
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("matplotlib")

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from electioncode.cli import main
+from electioncode.lab.cli.main import main
 
 sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""The only door to the native code: kernels for any kind of array, and what is checked before they run.
+
+`tensors` and `traced` need torch and are imported by those who use them; nothing else here does.
+"""
+
+from __future__ import annotations
+
+from electioncode.core.arrays import is_traced
+from electioncode.core.backend import (
+    Backend,
+    backend_of,
+    backend_on,
+    build_config,
+    cuda_unavailable,
+    instruction_set,
+    instruction_sets,
+    num_threads,
+    numpy_backend,
+    set_instruction_set,
+    set_num_threads,
+    synchronize,
+    traceable_backend_of,
+)
+from electioncode.core.checks import (
+    FLOAT_NAMES,
+    NAN,
+    PURPOSE_ATTACK,
+    PURPOSE_SIMULATION,
+    PURPOSE_TIE,
+    PURPOSE_ZERO,
+    TIE,
+    ZERO,
+    choice,
+    fraction,
+    integer,
+    key,
+)
+from electioncode.core.native import checksum, cpu
+from electioncode.core.words import full_mask, popcounts, words_for
+
+__all__ = [
+    "FLOAT_NAMES",
+    "NAN",
+    "PURPOSE_ATTACK",
+    "PURPOSE_SIMULATION",
+    "PURPOSE_TIE",
+    "PURPOSE_ZERO",
+    "TIE",
+    "ZERO",
+    "Backend",
+    "backend_of",
+    "backend_on",
+    "build_config",
+    "checksum",
+    "choice",
+    "cpu",
+    "cuda_unavailable",
+    "fraction",
+    "full_mask",
+    "instruction_set",
+    "instruction_sets",
+    "integer",
+    "is_traced",
+    "key",
+    "num_threads",
+    "numpy_backend",
+    "popcounts",
+    "set_instruction_set",
+    "set_num_threads",
+    "synchronize",
+    "traceable_backend_of",
+    "words_for",
+]

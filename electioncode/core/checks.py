@@ -1,0 +1,54 @@
+"""Check arguments, with one wording of errors: function, argument, what was expected, what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
+ZERO = ("plus", "minus", "random", "abstain")
+NAN = ("raise", "minus", "abstain")
+TIE = ("plus", "minus", "random", "abstain")
+
+# What random bits are drawn for: the last word of Philox's counter, so that no two draws share bits.
+PURPOSE_TIE: int = 0
+PURPOSE_ZERO: int = 1
+PURPOSE_ATTACK: int = 2
+PURPOSE_SIMULATION: int = 3
+
+
+def choice(function: str, argument: str, value: Any, choices: Sequence[str]) -> int:
+    """Return the index of a value in its choices; raise a ValueError that lists them for any other."""
+    try:
+        return choices.index(value)
+    except ValueError:
+        expected = ", ".join(map(repr, choices))
+        raise ValueError(f"{function}: {argument} must be one of {expected}, got {value!r}") from None
+
+
+def integer(function: str, argument: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return an integer from low to high (None: no limit) as an int; raise TypeError or ValueError for another."""
+    limits = f"at least {low}" if high is None else f"in {low}..{high}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        kind = type(value).__name__
+        raise TypeError(f"{function}: {argument} must be an integer {limits}, got {kind} {value!r}")
+    if value < low or (high is not None and value > high):
+        raise ValueError(f"{function}: {argument} must be {limits}, got {value}")
+    return int(value)
+
+
+def fraction(function: str, argument: str, value: float) -> float:
+    """Return a momentum coefficient: at least 0 and below 1."""
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"{function}: {argument} must be at least 0 and below 1, got {value}")
+    return value
+
+
+def key(function: str, **words: int) -> tuple[int, ...]:
+    """Return the 32-bit words of a random stream, checked."""
+    for name, value in words.items():
+        if not 0 <= value < 2**32:
+            raise ValueError(f"{function}: {name} must be from 0 to 2**32 - 1, got {value}")
+    return tuple(words.values())

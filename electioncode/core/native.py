@@ -1,0 +1,18 @@
+"""Import the native modules. Nothing else does: whoever needs them asks here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from electioncode.core import _core
+
+try:
+    from electioncode.core import _cuda as _cuda_module
+except ImportError as error:  # built without it, or its libraries are missing
+    cuda: Any = None
+    why_no_cuda = str(error)
+else:
+    cuda, why_no_cuda = _cuda_module, ""
+
+cpu: Any = _core  # untyped, since arguments are handed over by the tuple
+checksum = _core.checksum

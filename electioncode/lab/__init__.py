@@ -1,0 +1,1 @@
+"""Commands and experiments. They import the library; the library never imports them."""

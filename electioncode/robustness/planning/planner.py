@@ -1,0 +1,353 @@
+"""Choosing a code: candidates from every source, each certified, the best first."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from electioncode.codes import MAX_PARTITIONS, MAX_WORKERS, AllocationCode, deterministic
+from electioncode.core import integer
+from electioncode.robustness.bounds import smallest_copies
+from electioncode.robustness.planning import constructions, limits, row_types, table
+from electioncode.robustness.tolerance import TIES, Tolerance, tolerance
+
+OBJECTIVES = ("max_load", "redundancy", "balanced")
+# Partitions tried where the number is free; beyond, loads only grow (see `limits.smallest_load`).
+_FREE_PARTITIONS = 13
+# Packings of more partitions take long to find and to certify.
+_PACKED_PARTITIONS = 101
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a code must do: see `plan`."""
+
+    num_workers: int
+    num_byzantine: int
+    num_partitions: int | None
+    max_load: int | Fraction | None
+    tie: str
+    allow_idle: bool
+
+    def cap(self, k: int) -> int:
+        """Largest number of partitions that a worker may hold if there are k."""
+        if self.max_load is None:
+            return k
+        return min(k, self.max_load if isinstance(self.max_load, int) else math.floor(self.max_load * k))
+
+    def fits(self, code: AllocationCode) -> bool:
+        if not self.allow_idle and not code.allocation.any(axis=1).all():
+            return False
+        return code.max_load <= self.cap(code.num_partitions)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A code and what is known of it.
+
+    Attributes
+    ----------
+    code : AllocationCode
+        Its ``num_byzantine`` is the certified tolerance.
+    certificate : Tolerance
+    source : str
+        Where it comes from: "copies", "copies and full rows", "full rows", "packing", "row types" (integer
+        program), "table" or "Algorithm 1".
+    """
+
+    code: AllocationCode
+    certificate: Tolerance
+    source: str
+
+    @property
+    def share(self) -> Fraction:
+        """Part of the batch that the busiest worker computes, max_load / k: the time of a step."""
+        return share(self.code)
+
+    @property
+    def mean_share(self) -> Fraction:
+        """Part of the batch that a worker computes on average, redundancy / k."""
+        return mean_share(self.code)
+
+
+def share(code: AllocationCode) -> Fraction:
+    return Fraction(code.max_load, code.num_partitions)
+
+
+def mean_share(code: AllocationCode) -> Fraction:
+    return Fraction(code.num_ones, code.num_workers * code.num_partitions)
+
+
+def _rank(code: AllocationCode, objective: str) -> tuple[Fraction, ...]:
+    """Smaller is better; at the end fewer partitions, whose gradients carry more signal (the paper, Remark 2)."""
+    largest, mean, k = share(code), mean_share(code), Fraction(code.num_partitions)
+    if objective == "max_load":
+        return largest, mean, k
+    if objective == "redundancy":
+        return mean, largest, k
+    return largest + mean, largest, k
+
+
+def plan(
+    num_workers: int,
+    num_byzantine: int,
+    num_partitions: int | None = None,
+    max_load: int | float | Fraction | None = None,
+    objective: str = "max_load",
+    *,
+    tie: str = "plus",
+    allow_idle: bool = True,
+    time_limit: float = 30.0,
+) -> AllocationCode:
+    """The best code found that certainly tolerates ``num_byzantine`` workers.
+
+    Parameters
+    ----------
+    num_workers : int
+        n, 1..4095.
+    num_byzantine : int
+        b >= 0.
+    num_partitions : int or None
+        k, 1..4095. None: free.
+    max_load : int, float, Fraction or None
+        The most that a worker may compute: an int in partitions, a float or Fraction in (0, 1] as a share of
+        the batch.
+    objective : str
+        What to make small. "max_load": the share of the busiest worker (max row weight / k), and so the time
+        of a step. "redundancy": the mean share. "balanced": the sum of both. Equal codes are told apart by the
+        other measure and then by fewer partitions.
+    tie : str
+        The tie policy that the code is certified for. Codes with odd k hold for every policy.
+    allow_idle : bool
+        Whether workers may be left without partitions.
+    time_limit : float
+        Seconds for searching; certifying the result comes on top.
+
+    Returns
+    -------
+    AllocationCode
+        Its ``num_byzantine`` is its exact tolerance, at least the one asked for. Up to 9 partitions the least
+        load is proven by integer programs unless time runs out; redundancy is proven wherever each partition
+        has 2b + 1 copies. For more partitions the codes are the best known, not the best possible.
+
+    Raises
+    ------
+    ValueError
+        If no code can do it, with the bound that forbids it; or if none was found, and that none is excluded.
+    """
+    request = _request(num_workers, num_byzantine, num_partitions, max_load, objective, tie, allow_idle)
+    found = candidates(
+        num_workers,
+        num_byzantine,
+        num_partitions,
+        max_load,
+        objective,
+        tie=tie,
+        allow_idle=allow_idle,
+        time_limit=time_limit,
+        most=1,
+    )
+    if not found:
+        raise ValueError(_why_not(request))
+    return found[0].code
+
+
+def candidates(
+    num_workers: int,
+    num_byzantine: int,
+    num_partitions: int | None = None,
+    max_load: int | float | Fraction | None = None,
+    objective: str = "max_load",
+    *,
+    tie: str = "plus",
+    allow_idle: bool = True,
+    time_limit: float = 30.0,
+    most: int = 10,
+) -> list[Candidate]:
+    """The best codes of every source for a request of `plan`, best first, at most ``most`` of them.
+
+    Every one is certified by `electioncode.tolerance`; the list is empty if none was found.
+    Raises ValueError where a bound forbids any.
+    """
+    request = _request(num_workers, num_byzantine, num_partitions, max_load, objective, tie, allow_idle)
+    _check_bounds(request)
+    unique: dict[AllocationCode, str] = {}
+    for code, source in _codes(request, objective, time.perf_counter() + time_limit):
+        if request.fits(code):
+            unique.setdefault(code, source)
+    certified: list[Candidate] = []
+    for code in sorted(unique, key=lambda code: _rank(code, objective)):
+        certificate = tolerance(code, tie)
+        if certificate.num_byzantine >= num_byzantine:
+            named = AllocationCode(code.allocation, name=code.name, num_byzantine=certificate.num_byzantine)
+            certified.append(Candidate(named, certificate, unique[code]))
+            if len(certified) == most:
+                break
+    return certified
+
+
+def _request(
+    num_workers: int,
+    num_byzantine: int,
+    num_partitions: int | None,
+    max_load: int | float | Fraction | None,
+    objective: str,
+    tie: str,
+    allow_idle: bool,
+) -> Request:
+    n = integer("plan", "num_workers", num_workers, 1, MAX_WORKERS)
+    b = integer("plan", "num_byzantine", num_byzantine, 0, MAX_WORKERS)
+    k = None if num_partitions is None else integer("plan", "num_partitions", num_partitions, 1, MAX_PARTITIONS)
+    for name, value, choices in (("objective", objective, OBJECTIVES), ("tie", tie, TIES)):
+        if value not in choices:
+            raise ValueError(f"plan: {name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    cap: int | Fraction | None = None
+    if isinstance(max_load, (float, Fraction)):
+        if not 0 < max_load <= 1:
+            raise ValueError(f"plan: max_load as a share of the batch must be in (0, 1], got {max_load!r}")
+        cap = Fraction(max_load).limit_denominator(10**6)
+    elif max_load is not None:
+        cap = integer("plan", "max_load", max_load, 1, MAX_PARTITIONS)
+    return Request(n, b, k, cap, tie, bool(allow_idle))
+
+
+def _check_bounds(request: Request) -> None:
+    """Raises the ValueError that names the bound, where one forbids the request."""
+    n, b, k, tie = request.num_workers, request.num_byzantine, request.num_partitions, request.tie
+    copies = smallest_copies(b)
+    if copies > n:
+        raise ValueError(
+            f"plan: no code of {n} workers tolerates {b}: they are a majority or half of the votes "
+            f"(2 b + 1 = {copies} workers are needed, bounds.smallest_copies)"
+        )
+    if k is None:
+        if isinstance(request.max_load, Fraction) and request.max_load * n < copies and tie != "random":
+            raise ValueError(
+                f"plan: no code of {n} workers tolerates {b} with max_load {_text(request.max_load)}: every "
+                f"partition needs 2 b + 1 = {copies} copies (bounds.smallest_copies), so some worker computes at "
+                f"least {copies}/{n} of the batch"
+            )
+        return
+    load = limits.smallest_load(n, b, k, tie)
+    if load is None:
+        raise ValueError(
+            f"plan: no code with {k} partitions tolerates {b} under tie={tie!r}: on a tied sign vector any "
+            "single worker decides; take an odd number of partitions"
+        )
+    if request.cap(k) < load:
+        at_least = math.ceil(limits.copies_needed(b, k, tie) * k / n)
+        reason = (
+            f"2 b + 1 = {copies} copies of {k} partitions on {n} workers (bounds.smallest_copies)"
+            if at_least == load
+            else "the mean of the votes over the deciding sign vectors (planning.limits.smallest_load)"
+        )
+        raise ValueError(
+            f"plan: no code of {n} workers and {k} partitions tolerates {b} with max_load "
+            f"{_text(request.max_load)}: {reason} need a load of at least {load} partitions"
+        )
+
+
+def _text(max_load: int | Fraction | None) -> str:
+    return f"{max_load} partitions" if isinstance(max_load, int) else f"{float(max_load or 1):.4g}"
+
+
+def _why_not(request: Request) -> str:
+    n, b, k = request.num_workers, request.num_byzantine, request.num_partitions
+    text = f"plan: found no code of {n} workers that tolerates {b}"
+    if k is not None:
+        text += f" with {k} partitions"
+    if request.max_load is not None:
+        text += f" and max_load {_text(request.max_load)}"
+        if k is None:
+            sizes = [j for j in range(1, 32) if _possible(request, j)]
+            if not sizes:
+                return text + (
+                    ": for every k up to 31 the mean of the votes over the deciding sign vectors needs a larger "
+                    "load (planning.limits.smallest_load)"
+                )
+    return text + ", though no bound excludes one; allow a larger max_load, more time or idle workers"
+
+
+def _possible(request: Request, k: int) -> bool:
+    load = limits.smallest_load(request.num_workers, request.num_byzantine, k, request.tie)
+    return load is not None and load <= request.cap(k)
+
+
+def _codes(request: Request, objective: str, deadline: float) -> Iterator[tuple[AllocationCode, str]]:
+    """Codes that should meet the request, from every source; certified later."""
+    n, b, k, tie = request.num_workers, request.num_byzantine, request.num_partitions, request.tie
+    for size in [k] if k is not None else _natural_sizes(n, b):
+        sources = [(constructions.copies(n, size, b), "copies")]
+        if size <= n - 2 * b:
+            sources.append((constructions.copies_and_full(n, size, b), "copies and full rows"))
+        else:
+            sources.append((constructions.full(n, size, b, request.allow_idle), "full rows"))
+            if size <= _PACKED_PARTITIONS:
+                # Searched only where full rows and idle workers are not as light.
+                searched = k is not None and not request.allow_idle
+                seconds = min(10.0, max(deadline - time.perf_counter(), 0.0) / 2) if searched else 0.0
+                sources.append((constructions.packed(n, size, b, seconds), "packing"))
+        if size == n and n % 2 and b:
+            sources.append((deterministic(n, b), "Algorithm 1"))
+        yield from ((code, source) for code, source in sources if code is not None)
+    if k is None and b and n <= table.MAX_WORKERS and b <= table.MAX_BYZANTINE:
+        try:
+            code = table.best_known(n, b)
+        except LookupError:
+            pass
+        else:
+            if tie == "plus" or code.num_partitions % 2:
+                yield code, "table"
+                if request.fits(code):
+                    return
+    yield from _integer_programs(request, objective, deadline)
+
+
+def _natural_sizes(n: int, b: int) -> list[int]:
+    """Numbers of partitions with a code in closed form: one, the most that have 2b + 1 copies, n - 2b, and n."""
+    most = n // (2 * b + 1)
+    sizes = {1, most if b == 0 else most - (most + 1) % 2, n - 2 * b}
+    return sorted(sizes | ({n} if n <= _PACKED_PARTITIONS else set()))
+
+
+def _integer_programs(request: Request, objective: str, deadline: float) -> Iterator[tuple[AllocationCode, str]]:
+    """Exact answers for few partitions: loads in rising order until one has a code, or the lightest code."""
+    n, b, k, tie = request.num_workers, request.num_byzantine, request.num_partitions, request.tie
+    sizes = [k] if k is not None else list(range(2, _FREE_PARTITIONS + 1))
+    # Where workers may idle, copies of an odd number of partitions are what a code must do better than.
+    copied = Fraction(1, max(1, (n // (2 * b + 1) - 1) // 2 * 2 + 1))
+    best = copied if k is None and request.allow_idle else Fraction(2)
+    tries = []
+    for size in sizes:
+        load = limits.smallest_load(n, b, size, tie)
+        if load is None or size > _FREE_PARTITIONS:
+            continue
+        if objective == "redundancy" and k is not None and size <= row_types.MAX_PARTITIONS:
+            # With idle workers, full rows have the fewest copies already, if they are allowed.
+            if not request.allow_idle or request.cap(size) < size:
+                tries.append((Fraction(0), size, request.cap(size)))
+            continue
+        for cap in range(load, request.cap(size) + 1):
+            useful = size % 2 == 0 or cap % 2 == 1 or tie == "abstain"  # see `row_types`
+            if useful and Fraction(cap, size) < best:
+                tries.append((Fraction(cap, size), size, cap))
+    for _, size, cap in sorted(tries):
+        left = deadline - time.perf_counter()
+        if left <= 0:
+            return
+        solved = row_types.lightest(
+            n,
+            b,
+            size,
+            cap,
+            tie,
+            time_limit=min(left, 20.0),
+            only_cap=size > row_types.MAX_PARTITIONS,
+            allow_idle=request.allow_idle,
+        )
+        if solved.matrix is not None:
+            yield AllocationCode(solved.matrix, name=f"row-types({n}, {size}, {b})"), "row types"
+            return
