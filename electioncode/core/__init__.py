@@ -36,6 +36,7 @@ from electioncode.core.checks import (
     key,
 )
 from electioncode.core.native import checksum, cpu
+from electioncode.core.wire import FrameError
 from electioncode.core.words import full_mask, popcounts, words_for
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "TIE",
     "ZERO",
     "Backend",
+    "FrameError",
     "backend_of",
     "backend_on",
     "build_config",

@@ -46,6 +46,8 @@ class SignOptimizer(torch.optim.Optimizer):
 
     def __init__(self, params: Any, defaults: dict[str, Any], election: Election | None, **flags: Any) -> None:
         super().__init__(params, {**defaults, **_FLAGS, **flags})
+        if election is not None and election.policies is None:
+            raise TypeError(f"{type(self).__name__}: election must be a sign vote, got another scheme")
         self.election = election
 
     def _check_group(self, group: dict[str, Any]) -> None:
@@ -107,8 +109,10 @@ class SignOptimizer(torch.optim.Optimizer):
 
     def _cast(self, election: Election, partition: int) -> None:
         election.check_cast(partition)
-        stream = (election.seed, election.step, partition)
-        votes = self._signs(list(self._runs()), election.zero, election.nan, stream, partition)
+        policies = election.policies
+        assert policies is not None
+        stream = (policies.seed, election.step % 2**32, partition)
+        votes = self._signs(list(self._runs()), policies.zero, policies.nan, stream, partition)
         election.cast(partition, votes)
 
     @torch.no_grad()

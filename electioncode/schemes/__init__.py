@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from electioncode.schemes.sign_vote import Stored, Tallied
+from electioncode.schemes.base import Decoder, Encoder, Format, Scheme
+from electioncode.schemes.sign_vote import MajorityDecoder, sign_vote
 
-__all__ = ["Stored", "Tallied"]
+__all__ = ["Decoder", "Encoder", "Format", "MajorityDecoder", "Scheme", "sign_vote"]

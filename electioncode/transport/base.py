@@ -19,9 +19,7 @@ class Transport(Protocol):
         workers: those that live in this process; empty at a server, which only counts.
         bytes_sent, bytes_received: payload bytes of this process so far.
 
-    One that can move torch tensors has two more: ``tensor_device``, the device that they must be on, or "any"; and
-    ``exchange_tensors``, as ``exchange`` with 1-D uint8 tensors for messages and result. (The result of `decode` may
-    also be a NumPy array.)
+    One that can move torch tensors has an attribute ``device``: the device that they must be on, or "any".
     """
 
     num_workers: int

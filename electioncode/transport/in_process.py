@@ -18,7 +18,7 @@ class InProcessTransport:
     Byte counts are those of a server and num_workers separate workers, summed over the workers.
     """
 
-    tensor_device = "any"
+    device = "any"
 
     def __init__(self, num_workers: int) -> None:
         if num_workers < 1:
@@ -39,10 +39,6 @@ class InProcessTransport:
         result = decode([messages[worker] if fit else None for worker, fit in enumerate(fits)])
         self.bytes_received += self.num_workers * _bytes_of(result)
         return result
-
-    def exchange_tensors(self, messages: Mapping[int, Any], max_bytes: int, decode: Callable[..., Any]) -> Any:
-        """As `exchange`."""
-        return self.exchange(messages, max_bytes, decode)
 
     def close(self) -> None:
         """Nothing to give back."""

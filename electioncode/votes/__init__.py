@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from electioncode.votes import frame, planes, reference
+from electioncode.votes import frame, reference
 from electioncode.votes.frame import FrameError
 from electioncode.votes.majority import MAX_TOTAL_WEIGHT, coded_majority, disagreement, local_majorities, majority
 from electioncode.votes.packed import PackedSigns, new_votes, outputs, pack, random_signs
+from electioncode.votes.planes import Planes
+from electioncode.votes.policies import Policies, check_same
 from electioncode.votes.tally import Tally
 
 __all__ = [
     "MAX_TOTAL_WEIGHT",
     "FrameError",
     "PackedSigns",
+    "Planes",
+    "Policies",
     "Tally",
+    "check_same",
     "coded_majority",
     "disagreement",
     "frame",
@@ -21,7 +26,6 @@ __all__ = [
     "new_votes",
     "outputs",
     "pack",
-    "planes",
     "random_signs",
     "reference",
 ]

@@ -106,6 +106,11 @@ class Tally:
         self._backend = backend
         return pack(x, out=scratch, **policies)
 
+    @property
+    def on_host(self) -> bool:
+        """Whether the counters are in host memory."""
+        return self._holder.core is core.cpu
+
     def _hold(self, backend: core.Backend) -> None:
         if backend.core is not self._holder.core:
             self._free.clear()
