@@ -38,38 +38,3 @@ from electioncode.core.checks import (
 from electioncode.core.native import checksum, cpu
 from electioncode.core.wire import FrameError
 from electioncode.core.words import full_mask, popcounts, words_for
-
-__all__ = [
-    "FLOAT_NAMES",
-    "NAN",
-    "PURPOSE_ATTACK",
-    "PURPOSE_SIMULATION",
-    "PURPOSE_TIE",
-    "PURPOSE_ZERO",
-    "TIE",
-    "ZERO",
-    "Backend",
-    "FrameError",
-    "backend_of",
-    "backend_on",
-    "build_config",
-    "checksum",
-    "choice",
-    "cpu",
-    "cuda_unavailable",
-    "fraction",
-    "full_mask",
-    "instruction_set",
-    "instruction_sets",
-    "integer",
-    "is_traced",
-    "key",
-    "num_threads",
-    "numpy_backend",
-    "popcounts",
-    "set_instruction_set",
-    "set_num_threads",
-    "synchronize",
-    "traceable_backend_of",
-    "words_for",
-]

@@ -4,5 +4,3 @@ from __future__ import annotations
 
 from electioncode.schemes.base import Decoder, Encoder, Format, Scheme
 from electioncode.schemes.sign_vote import MajorityDecoder, sign_vote
-
-__all__ = ["Decoder", "Encoder", "Format", "MajorityDecoder", "Scheme", "sign_vote"]

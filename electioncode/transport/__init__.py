@@ -10,5 +10,3 @@ from electioncode.transport.base import Buffer, Transport, check_digests
 from electioncode.transport.in_process import InProcessTransport
 from electioncode.transport.mpi import MPITransport
 from electioncode.transport.torch_distributed import TorchTransport
-
-__all__ = ["Buffer", "InProcessTransport", "MPITransport", "TorchTransport", "Transport", "check_digests"]

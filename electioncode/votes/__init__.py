@@ -9,23 +9,3 @@ from electioncode.votes.packed import PackedSigns, new_votes, outputs, pack, ran
 from electioncode.votes.planes import Planes
 from electioncode.votes.policies import Policies, check_same
 from electioncode.votes.tally import Tally
-
-__all__ = [
-    "MAX_TOTAL_WEIGHT",
-    "FrameError",
-    "PackedSigns",
-    "Planes",
-    "Policies",
-    "Tally",
-    "check_same",
-    "coded_majority",
-    "disagreement",
-    "frame",
-    "local_majorities",
-    "majority",
-    "new_votes",
-    "outputs",
-    "pack",
-    "random_signs",
-    "reference",
-]

@@ -4,5 +4,3 @@ from __future__ import annotations
 
 from electioncode.robustness.planning.planner import OBJECTIVES, Candidate, candidates, mean_share, plan, share
 from electioncode.robustness.planning.table import best_known
-
-__all__ = ["OBJECTIVES", "Candidate", "best_known", "candidates", "mean_share", "plan", "share"]
