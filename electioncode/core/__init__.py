@@ -34,6 +34,7 @@ from electioncode.core.checks import (
     fraction,
     integer,
     key,
+    number,
 )
 from electioncode.core.native import checksum, cpu
 from electioncode.core.words import full_mask, popcounts, words_for
@@ -63,6 +64,7 @@ __all__ = [
     "is_traced",
     "key",
     "num_threads",
+    "number",
     "numpy_backend",
     "popcounts",
     "set_instruction_set",
