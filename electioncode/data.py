@@ -61,8 +61,8 @@ class Batches:
 
     def __init__(self, num_samples: int, batch_size: int, num_partitions: int, *, seed: int = 0) -> None:
         self.num_samples = integer("Batches", "num_samples", num_samples, 1)
-        self.batch_size = integer("Batches", "batch_size", batch_size, 1, num_samples)
-        self.num_partitions = integer("Batches", "num_partitions", num_partitions, 1, batch_size)
+        self.batch_size = integer("Batches", "batch_size (at most num_samples)", batch_size, 1, num_samples)
+        self.num_partitions = integer("Batches", "num_partitions (at most batch_size)", num_partitions, 1, batch_size)
         self.seed = integer("Batches", "seed", seed, 0, _LARGEST_KEY)
         self._epoch: tuple[int, NDArray[np.int64]] | None = None
 
@@ -150,9 +150,9 @@ class PartitionSampler:
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Set the epoch of the next iteration, and how many of its samples this partition has used: steps * batch size.
+        """Set the epoch of the next iteration and the sample of this partition, 0 to num_samples, that it starts from.
 
-        Those first `start` samples, 0 to num_samples, are skipped, to resume within an epoch.
+        To resume within an epoch, `start` is how many of its samples this partition has used: steps times batch size.
         """
         self.start = integer("PartitionSampler.set_epoch", "start", start, 0, self.num_samples)
         self.epoch = int(epoch)

@@ -221,9 +221,9 @@ def test_the_transforms_of_a_loader_agree_at_the_ranks_that_hold_a_partition():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Batches(10, 11, 1), r"batch_size must be in 1\.\.10, got 11"),
-        (lambda: Batches(10, 0, 1), r"batch_size must be in 1\.\.10, got 0"),
-        (lambda: Batches(10, 4, 5), r"num_partitions must be in 1\.\.4, got 5"),
+        (lambda: Batches(10, 11, 1), r"batch_size \(at most num_samples\) must be in 1\.\.10, got 11"),
+        (lambda: Batches(10, 0, 1), r"batch_size \(at most num_samples\) must be in 1\.\.10, got 0"),
+        (lambda: Batches(10, 4, 5), r"num_partitions \(at most batch_size\) must be in 1\.\.4, got 5"),
         (lambda: Batches(10, 4, 2, seed=-1), r"seed must be in 0\.\.18446744073709551615, got -1"),
         (lambda: Batches(10, 4, 2).indices(0, 2), r"partition must be in 0\.\.1, got 2"),
         (lambda: augmentation_rng(0, 2**64, 0), r"step must be in 0\.\."),

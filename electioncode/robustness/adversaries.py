@@ -77,11 +77,11 @@ def collude(honest_sum: ArrayLike, num_colluders: int, *, at_zero: str = "plus")
     Source: Akoun and Meyer, "SignSGD: Fault-Tolerance to Blind and Byzantine Adversaries" (2022).
     """
     f = integer("collude", "num_colluders", num_colluders, 0)
-    minus_at_zero = choice("collude", "at_zero", at_zero, ("plus", "minus")) == 1
+    choice("collude", "at_zero", at_zero, ("plus", "minus"))
     s = np.asarray(honest_sum, dtype=np.int64)
     falling = -s - (f - s) % 2
     rising = -s + (f + s) % 2
-    inside = np.where((s > 0) | (s == 0) & minus_at_zero, falling, rising)
+    inside = np.where((s > 0) | (s == 0) & (at_zero == "minus"), falling, rising)
     return np.where(s > f, -f, np.where(s < -f, f, inside))
 
 
@@ -121,12 +121,7 @@ def worst_placement(num_workers: int, num_byzantine: int, harm: Callable[[tuple[
         options = [tuple(sorted((*chosen, w))) for w in range(n) if w not in chosen]
         value, chosen = max((harm(option), option) for option in options)
     while True:
-        options = [
-            tuple(sorted((*(x for x in chosen if x != out), into)))
-            for out in chosen
-            for into in range(n)
-            if into not in chosen
-        ]
+        options = [tuple(sorted({*chosen, into} - {out})) for out in chosen for into in range(n) if into not in chosen]
         better, option = max((harm(option), option) for option in options)
         if better <= value:
             return Placement(chosen, value, False)

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
@@ -20,10 +21,11 @@ from electioncode.robustness.tolerance import TIES
 from electioncode.votes import PackedSigns, majority
 
 _BLOCK = 1 << 18
-_PLACEMENT_TRIALS = 1 << 16
+_PLACEMENT_TRIALS, _SAMPLE_STEP = 1 << 16, 2**32 - 1
 _ENUMERABLE = 25
 _SETS = 5000
 MESSAGES = ("oppose", "reverse", "random")
+Attackers = tuple[int, ...] | str
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class FailureRate:
 
     majority: Rate
     gradient: Rate | None
-    attackers: tuple[int, ...] | str
+    attackers: Attackers
     every_set_tried: bool
 
 
@@ -68,13 +70,14 @@ def wilson(failures: float, trials: float, confidence: float) -> tuple[float, fl
 
 @dataclass(frozen=True)
 class _Elections:
-    """One setting, whose wrong results are counted over blocks of votes; ``size`` attackers."""
+    """One setting whose wrong results are counted over blocks of votes; ``right`` is P(a partition's sign is right)."""
 
     code: AllocationCode
     tie: str
     messages: str
     size: int
     seed: int
+    right: float
     against_gradient: bool
 
     def truth(self, votes: PackedSigns) -> PackedSigns:
@@ -83,7 +86,7 @@ class _Elections:
         # A random tie has no right side: the mask excludes such trials.
         return majority(votes, "abstain" if self.tie == "random" else self.tie)
 
-    def wrong(self, votes: PackedSigns, step: int, attackers: tuple[int, ...] | str) -> NDArray[np.int64]:
+    def wrong(self, votes: PackedSigns, step: int, attackers: Attackers) -> NDArray[np.int64]:
         """Count the trials per word, ``(W,)`` in 0..64, whose decoded sign differs from the truth."""
         truth = self.truth(votes)
         honest = simulation.honest_messages(votes, self.code, self.tie, self.seed, step)
@@ -113,6 +116,25 @@ class _Elections:
         elif truth.mask is not None:
             differ &= truth.mask
         return popcounts(differ)
+
+    def votes(self, trials: int, step: int) -> PackedSigns:
+        return simulation.random_votes(self.code.num_partitions, trials, self.right, self.seed, step)
+
+    def sampled(self, attackers: Attackers) -> float:
+        """Count wrong results on separate trials: a placement chosen on those measured would count its own luck."""
+        return float(self.wrong(self._sample, _SAMPLE_STEP, attackers).sum())
+
+    @cached_property
+    def _sample(self) -> PackedSigns:
+        return self.votes(_PLACEMENT_TRIALS, _SAMPLE_STEP)
+
+    def exact(self, attackers: Attackers) -> float:
+        """Return the probability of a wrong result, by enumeration of all sign vectors."""
+        k, total = self.code.num_partitions, 0.0
+        for pluses in range(k + 1):
+            wrong = sum(int(self.wrong(votes, 0, attackers).sum()) for votes, _, _ in layer_blocks(k, pluses))
+            total += wrong * self.right**pluses * (1 - self.right) ** (k - pluses)
+        return total
 
     def _wrong_for_some_set(self, honest: PackedSigns, truth: PackedSigns) -> NDArray[np.uint64]:
         """Return words: bit 1 where the worst b workers of the trial turn it; the margin decides, as in `tolerance`."""
@@ -181,43 +203,33 @@ def failure_rate(
         attackers = check_attackers(attackers, n, "failure_rate")
         if len(attackers) != b:
             raise ValueError(f"failure_rate: attackers must be {b} workers (num_byzantine), got {attackers}")
-    right = 0.5 if snr is None else 1 - simulation.sign_error(snr, noise)
-
-    def measure(against_gradient: bool) -> tuple[Rate, tuple[int, ...] | str, bool]:
-        elections = _Elections(code, tie, messages, b, seed, against_gradient)
-        if trials is None:
-            return _enumerate(elections, right, attackers)
-        count = integer("failure_rate", "trials", trials, 1, 2**40)
-        return _simulate(elections, right, attackers, count, confidence)
-
-    if trials is None and (k > _ENUMERABLE or tie == "random" or messages == "random"):
+    if trials is not None:
+        trials = integer("failure_rate", "trials", trials, 1, 2**40)
+    elif k > _ENUMERABLE or tie == "random" or messages == "random":
         raise ValueError(
             f"failure_rate: trials=None needs at most {_ENUMERABLE} partitions and neither random ties nor "
             f"random messages, got {k} partitions, tie={tie!r}, messages={messages!r}"
         )
+    right = 0.5 if snr is None else 1 - simulation.sign_error(snr, noise)
+
+    def measure(against_gradient: bool) -> tuple[Rate, Attackers, bool]:
+        elections = _Elections(code, tie, messages, b, seed, right, against_gradient)
+        who, exhaustive = attackers, True
+        if attackers == "worst":
+            placement = worst_placement(n, b, elections.exact if trials is None else elections.sampled)
+            who, exhaustive = placement.attackers, placement.exhaustive
+        rate = _enumerate(elections, who) if trials is None else _simulate(elections, who, trials, confidence)
+        return rate, who, exhaustive
+
     rate, who, exhaustive = measure(False)
     gradient = None if snr is None else measure(True)[0]
     return FailureRate(rate, gradient, who, exhaustive)
 
 
-def _simulate(
-    elections: _Elections, right: float, attackers: tuple[int, ...] | str, trials: int, confidence: float
-) -> tuple[Rate, tuple[int, ...] | str, bool]:
-    k = elections.code.num_partitions
-    exhaustive = True
-    if attackers == "worst":
-        # They are chosen on separate trials: otherwise the choice would count its own luck as harm.
-        sample = simulation.random_votes(k, _PLACEMENT_TRIALS, right, elections.seed, 2**32 - 1)
-
-        def harm(chosen: tuple[int, ...]) -> float:
-            return float(elections.wrong(sample, 2**32 - 1, chosen).sum())
-
-        placement = worst_placement(elections.code.num_workers, elections.size, harm)
-        attackers, exhaustive = placement.attackers, placement.exhaustive
+def _simulate(elections: _Elections, attackers: Attackers, trials: int, confidence: float) -> Rate:
     failures, squares, words = 0, 0, 0
     for step, start in enumerate(range(0, trials, _BLOCK)):
-        votes = simulation.random_votes(k, min(_BLOCK, trials - start), right, elections.seed, step)
-        wrong = elections.wrong(votes, step, attackers)
+        wrong = elections.wrong(elections.votes(min(_BLOCK, trials - start), step), step, attackers)
         failures += int(wrong.sum())
         squares += int((wrong * wrong).sum())
         words += wrong.size
@@ -227,33 +239,18 @@ def _simulate(
         spread = squares / words - (failures / words) ** 2
         effective = trials / max(1.0, spread / (64 * rate * (1 - rate)))
     low, high = wilson(failures * effective / trials, effective, confidence)
-    return Rate(failures / trials, low, high, failures, trials), attackers, exhaustive
+    return Rate(failures / trials, low, high, failures, trials)
 
 
-def _enumerate(
-    elections: _Elections, right: float, attackers: tuple[int, ...] | str
-) -> tuple[Rate, tuple[int, ...] | str, bool]:
-    n, k = elections.code.num_workers, elections.code.num_partitions
-
-    def rate(chosen: tuple[int, ...] | str) -> float:
-        total = 0.0
-        for pluses in range(k + 1):
-            wrong = sum(int(elections.wrong(votes, 0, chosen).sum()) for votes, _, _ in layer_blocks(k, pluses))
-            total += wrong * right**pluses * (1 - right) ** (k - pluses)
-        return total
-
-    exhaustive = True
+def _enumerate(elections: _Elections, attackers: Attackers) -> Rate:
     if attackers == "random":
-        sets = math.comb(n, elections.size)
-        if sets > _SETS:
+        n, b = elections.code.num_workers, elections.size
+        if math.comb(n, b) > _SETS:
             raise ValueError(
-                f"failure_rate: trials=None with random attackers needs at most {_SETS} sets of workers, got {sets}"
+                f"failure_rate: trials=None with random attackers needs at most {_SETS} sets of workers, "
+                f"got {math.comb(n, b)}"
             )
-        rates = [rate(chosen) for chosen in itertools.combinations(range(n), elections.size)]
-        value = math.fsum(rates) / len(rates)
-    elif attackers == "worst":
-        placement = worst_placement(n, elections.size, rate)
-        attackers, exhaustive, value = placement.attackers, placement.exhaustive, placement.harm
+        value = math.fsum(map(elections.exact, itertools.combinations(range(n), b))) / math.comb(n, b)
     else:
-        value = rate(attackers)
-    return Rate(value, value, value, 0, 0), attackers, exhaustive
+        value = elections.exact(attackers)
+    return Rate(value, value, value, 0, 0)

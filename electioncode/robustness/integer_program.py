@@ -36,9 +36,8 @@ def milp_solver() -> Any:
     try:
         from scipy.optimize import milp  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ImportError(
-            "electioncode: integer programs need SciPy: pip install 'electioncode[plan]'", name="scipy"
-        ) from error
+        message = "electioncode: integer programs need SciPy: pip install 'electioncode[plan]'"
+        raise ImportError(message, name="scipy") from error
     return milp
 
 
@@ -116,25 +115,18 @@ def least_margin(
     # A row's vote is -1 plus a step of height 1 or 2 at each threshold that its pluses reach.
     above, half = loads // 2 + 1, (loads + 1) // 2
     steps = [(above, 2)] if tie < 0 else [(half, 2)] if tie > 0 else [(half, 1), (above, 1)]
-    constant = -int(weights.sum())
-    held_rows, thresholds, open_loads, costs = [], [], [], []
-    for threshold, height in steps:
-        always = loads - (k - pluses) >= threshold
-        never = np.minimum(loads, pluses) < threshold
-        constant += int(weights[always].sum()) * height
-        open_rows = ~(always | never)
-        held_rows.append(rows[open_rows])
-        thresholds.append(threshold[open_rows])
-        open_loads.append(loads[open_rows])
-        costs.append(weights[open_rows] * height)
+    thresholds, heights = np.array([step[0] for step in steps]), np.array([[step[1]] for step in steps])
+    always = loads - (k - pluses) >= thresholds
+    never = np.minimum(loads, pluses) < thresholds
+    constant = int((always * heights * weights).sum() - weights.sum())
+    which, row = np.nonzero(~(always | never))
+    threshold, load, total = thresholds[which, row], loads[row], len(row)
     # The pluses that a row holds are at most (threshold - 1) + (load - threshold + 1) x, with x = 1 for a step taken.
-    held, threshold, load = np.vstack(held_rows), np.concatenate(thresholds), np.concatenate(open_loads)
-    total = len(threshold)
     slope = csr_array(np.diag(-(load - threshold + 1.0)).reshape(total, total))
-    matrix = hstack([csr_array(held.astype(float)), slope]) if total else csr_array((0, len(copies)))
+    matrix = hstack([csr_array(rows[row].astype(float)), slope]) if total else csr_array((0, len(copies)))
     layer = csr_array(np.concatenate([np.ones(len(copies)), np.zeros(total)])[None, :])
     result = milp(
-        np.concatenate([np.zeros(len(copies)), *costs]).astype(float),
+        np.concatenate([np.zeros(len(copies)), heights[which, 0] * weights[row]]),
         integrality=np.ones(len(copies) + total),
         bounds=Bounds(0, np.concatenate([copies, np.ones(total)])),
         constraints=LinearConstraint(

@@ -29,7 +29,8 @@ def sign_error(snr: float, noise: str) -> float:
             "gaussian": Phi(-S).
     """
     s = number("failure_rate", "snr", snr, 0, math.inf, "[]")
-    if choice("failure_rate", "noise", noise, NOISES):
+    choice("failure_rate", "noise", noise, NOISES)
+    if noise == "gaussian":
         return 0.5 * math.erfc(s / math.sqrt(2))
     return 0.5 - s / (2 * math.hypot(s, 2)) if math.isfinite(s) else 0.0
 

@@ -117,16 +117,16 @@ def tolerance(
 ) -> Tolerance:
     """Find the largest number of Byzantine workers that cannot change the result, with a witness for one more.
 
-    A code tolerates b if for every sign vector of the partitions, every set of b workers and everything that
-    they may send (+1, -1 or nothing), the majority of the messages equals the true majority of the signs.
-    The tie policy decides what that means where votes tie:
+    A code tolerates b if for every sign vector of the partitions, every set of b workers and everything that they may
+    send (+1, -1 or nothing), the majority of the messages equals the true majority of the signs. The tie policy
+    decides what that means where votes tie:
 
-    * "plus", "minus": true majority, honest workers and decoder break ties to that side. All 2^k sign vectors
-      count; with k even, the true majority of a tied sign vector is that side.
-    * "abstain": they abstain where they tie, and the decoder must then abstain as well. With k even, a single
-      liar turns a tied vote into a result, so such codes tolerate 0 at most.
-    * "random": every outcome of every tie bit must be right. A tied sign vector (k even) has no true majority
-      and does not count; a tied decoder is wrong, because one of its outcomes is.
+    * "plus", "minus": true majority, honest workers and decoder break ties to that side. All 2^k sign vectors count;
+      with k even, the true majority of a tied sign vector is that side.
+    * "abstain": all three abstain where they tie, and the decoder must abstain where the true majority does. With k
+      even, a single liar turns a tied vote into a result, so such codes tolerate 0 at most.
+    * "random": every outcome of every tie bit must be right. A tied sign vector (k even) has no true majority and does
+      not count; a tied decoder is wrong, because one of its outcomes is.
 
     A worker without partitions abstains under every policy.
 
@@ -141,8 +141,7 @@ def tolerance(
         The exact answer, or ``num_byzantine < upper``, both proven, if the time limit ends the search.
 
     Raises:
-        TypeError: code is no AllocationCode.
-        ValueError: another argument is not as above.
+        TypeError, ValueError: an argument is not as above.
         ImportError: the integer program is needed and SciPy is missing.
     """
     if not isinstance(code, AllocationCode):

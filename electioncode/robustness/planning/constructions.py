@@ -41,7 +41,7 @@ def copies_and_full(num_workers: int, num_partitions: int, num_byzantine: int) -
 
 
 def full(num_workers: int, num_partitions: int, num_byzantine: int, allow_idle: bool) -> AllocationCode:
-    """Return the code in which 2b + 1 workers compute everything and the rest idle; all do if none may idle."""
+    """Return the code in which 2b + 1 workers compute everything and the rest idle; all compute if none may idle."""
     matrix = np.zeros((num_workers, num_partitions), dtype=np.uint8)
     matrix[: 2 * num_byzantine + 1 if allow_idle else num_workers] = 1
     return AllocationCode(matrix, name=f"full({num_workers}, {num_partitions}, {num_byzantine})")

@@ -47,7 +47,7 @@ def weight(sets: Sequence[int]) -> int:
 
 
 def quality(sets: Sequence[int]) -> tuple[int, int]:
-    """Rank packings: the more sets, and among as many the lighter, the greater."""
+    """Rank packings, the best highest: more sets are better, and of equally many the lighter."""
     return len(sets), -weight(sets)
 
 

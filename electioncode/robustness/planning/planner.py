@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -41,9 +42,8 @@ class Request:
 
     def fits(self, code: AllocationCode) -> bool:
         """Return whether the loads of a code are as requested; its tolerance is for the certificate."""
-        if not self.allow_idle and not code.allocation.any(axis=1).all():
-            return False
-        return code.max_load <= self.cap(code.num_partitions)
+        fits = code.max_load <= self.cap(code.num_partitions)
+        return fits and (self.allow_idle or bool(code.allocation.any(axis=1).all()))
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def plan(
 
     Raises:
         TypeError, ValueError: an argument is not as above.
-        ValueError: also if a bound forbids any such code, which the error names, or if none was found.
+        ValueError: also if a bound, which the error names, forbids any such code, or if none was found.
     """
     request = _request(num_workers, num_byzantine, num_partitions, max_load, objective, tie, allow_idle)
     found = _certified(request, time_limit, most=1)
@@ -242,7 +242,8 @@ def _why_not(request: Request) -> str:
         text += f" with {k} partitions"
     if request.max_load is not None:
         text += f" and max_load {_text(request.max_load)}"
-        if k is None and not any(_possible(request, j) for j in range(1, 32)):
+        loads = ((j, limits.smallest_load(n, b, j, request.tie)) for j in range(1, 32))
+        if k is None and all(load is None or load > request.cap(j) for j, load in loads):
             return text + (
                 ": for every k up to 31 the mean of the votes over the deciding sign vectors needs a larger "
                 "load (planning.limits.smallest_load)"
@@ -250,13 +251,8 @@ def _why_not(request: Request) -> str:
     return text + ", though no bound excludes one; allow a larger max_load, more time or idle workers"
 
 
-def _possible(request: Request, k: int) -> bool:
-    load = limits.smallest_load(request.num_workers, request.num_byzantine, k, request.tie)
-    return load is not None and load <= request.cap(k)
-
-
 def _codes(request: Request, deadline: float) -> Iterator[tuple[AllocationCode, str]]:
-    """Yield codes that should meet the request, from every source, with its name; they are certified later."""
+    """Yield the codes of every source that should meet the request, with its name; they are certified later."""
     n, b, k, tie = request.num_workers, request.num_byzantine, request.num_partitions, request.tie
     for size in [k] if k is not None else _natural_sizes(n, b):
         sources = [(constructions.copies(n, size, b), "copies")]
@@ -273,11 +269,8 @@ def _codes(request: Request, deadline: float) -> Iterator[tuple[AllocationCode, 
             sources.append((deterministic(n, b), "Algorithm 1"))
         yield from ((code, source) for code, source in sources if code is not None)
     if k is None and b and n <= table.MAX_WORKERS and b <= table.MAX_BYZANTINE:
-        try:
+        with suppress(LookupError):
             code = table.best_known(n, b)
-        except LookupError:
-            pass
-        else:
             if tie == "plus" or code.num_partitions % 2:
                 yield code, "table"
                 if request.fits(code):
@@ -317,16 +310,8 @@ def _integer_programs(request: Request, deadline: float) -> Iterator[tuple[Alloc
         left = deadline - time.perf_counter()
         if left <= 0:
             return
-        solved = row_types.lightest(
-            n,
-            b,
-            size,
-            cap,
-            tie,
-            time_limit=min(left, 20.0),
-            only_cap=size > row_types.MAX_PARTITIONS,
-            allow_idle=request.allow_idle,
-        )
+        only_cap, seconds, allow_idle = size > row_types.MAX_PARTITIONS, min(left, 20.0), request.allow_idle
+        solved = row_types.lightest(n, b, size, cap, tie, time_limit=seconds, only_cap=only_cap, allow_idle=allow_idle)
         if solved.matrix is not None:
             yield AllocationCode(solved.matrix, name=f"row-types({n}, {size}, {b})"), "row types"
             return

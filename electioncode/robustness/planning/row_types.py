@@ -95,11 +95,9 @@ def lightest(
         constraints=constraints,
         options={"time_limit": time_limit, "mip_rel_gap": 0.0},
     )
-    complete = not only_cap
     if result.x is None:
-        return Solution(None, complete and result.status == 2)
-    counts = np.rint(result.x).astype(np.int64)
-    matrix = np.repeat(rows, counts, axis=0)
+        return Solution(None, not only_cap and result.status == 2)
+    matrix = np.repeat(rows, np.rint(result.x).astype(np.int64), axis=0)
     order = np.lexsort((*matrix.T[::-1], matrix.sum(axis=1)))
     idle = np.zeros((n - len(matrix), k), dtype=np.uint8)
-    return Solution(np.vstack([matrix[order], idle]).astype(np.uint8), complete and result.status == 0)
+    return Solution(np.vstack([matrix[order], idle]).astype(np.uint8), not only_cap and result.status == 0)

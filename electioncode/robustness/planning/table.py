@@ -51,7 +51,8 @@ def best_known(num_workers: int, num_byzantine: int, kind: str = "max_load") -> 
     """
     n = integer("best_known", "num_workers", num_workers, 3, MAX_WORKERS)
     b = integer("best_known", "num_byzantine", num_byzantine, 1, min(MAX_BYZANTINE, (n - 1) // 2))
-    if KINDS[choice("best_known", "kind", kind, KINDS)] == "redundancy":
+    choice("best_known", "kind", kind, KINDS)
+    if kind == "redundancy":
         s, _ = packing.packing_size(n, n, b)
         sets = known_packing(s, b) if s else []  # with n = 2b + 1 every row is full
         if sets is None:
