@@ -34,6 +34,7 @@ from electioncode.core.checks import (
     fraction,
     integer,
     key,
+    number,
 )
 from electioncode.core.native import checksum, cpu
 from electioncode.core.wire import FrameError

@@ -1,4 +1,4 @@
-"""Finding codes: constructions, exact integer programs, set packings, and the table of the best ones found."""
+"""Find codes: constructions, exact integer programs, set packings, and the table of the best ones found."""
 
 from __future__ import annotations
 
