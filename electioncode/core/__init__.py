@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from electioncode.core.arrays import is_traced
 from electioncode.core.backend import (
     Backend,
     backend_of,
@@ -22,12 +21,10 @@ from electioncode.core.backend import (
     traceable_backend_of,
 )
 from electioncode.core.checks import (
-    FLOAT_NAMES,
     NAN,
     PURPOSE_ATTACK,
     PURPOSE_SIMULATION,
     PURPOSE_TIE,
-    PURPOSE_ZERO,
     TIE,
     ZERO,
     choice,
