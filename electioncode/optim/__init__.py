@@ -1,4 +1,4 @@
-"""Optimizers that step by signs, alone or by the vote of an election: Signum and Lion."""
+"""Step by signs, alone or by the vote of an election: Signum and Lion. Needs PyTorch."""
 
 from __future__ import annotations
 
