@@ -193,7 +193,7 @@ class Election:
             )
             return self._encode(self._elect(votes, size, first), frame.SERVER) if refusal is None else refusal
 
-        result = self.transport.exchange(messages, most, count)
+        result = self.transport.exchange(messages, most, Count(count))
         self._raise_refusal(result)
         winner = frame.decode(result, d=d, step=self.step, sender=frame.SERVER)
         kept = [None if plane is None else self._like.adopt(plane) for plane in winner.numpy()]
@@ -203,11 +203,11 @@ class Election:
         """The same between devices, where messages stay tensors."""
         most = max(planes.planes_bytes(d), refusal_bytes(self.code.num_workers) + 1)
 
-        def count(received: Sequence[Any]) -> Any:
+        def count(received: Sequence[Any], part: tuple[int, int] = (0, 1)) -> Any:
             votes, refusal = self._admit(received, lambda message, worker: planes.decode(message, d))
             return planes.encode(self._elect(votes, d), backend) if refusal is None else planes.encode_refusal(refusal)
 
-        result = self.transport.exchange_tensors(messages, most, count)  # type: ignore[attr-defined]
+        result = self.transport.exchange(messages, most, Count(count, self.transport.device))
         refusal = planes.decode_refusal(result)
         if refusal is not None:
             self._raise_refusal(refusal)
@@ -218,9 +218,9 @@ class Election:
 
     def _device_backend(self) -> core.Backend | None:
         """Where messages stay tensors: on the transport's device, or with "any" where they are; None: nowhere."""
-        if not hasattr(type(self.transport), "exchange_tensors"):  # of its own, and not of a transport that it wraps
+        if not hasattr(type(self.transport), "device"):  # of its own, and not of a transport that it wraps
             return None
-        device = getattr(self.transport, "tensor_device", None)
+        device = self.transport.device
         if device == "any":
             return self._like if self._like.name == "cuda" else None
         if device is None or (device.type == "cuda" and core.cuda_unavailable()):
@@ -319,3 +319,26 @@ class Election:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Count:
+    """What a transport calls where the messages of one step are counted."""
+
+    split = staticmethod(frame.split)
+
+    def __init__(self, count: Callable[..., Any], device: Any = None) -> None:
+        self._count = count
+        self.device = device
+
+    def __call__(self, received: Sequence[Any], part: tuple[int, int] = (0, 1)) -> Any:
+        return self._count(received, part)
+
+    @staticmethod
+    def join(results: Sequence[Any]) -> Any:
+        """Return the result of which these are the parts, or the refusal that one of them is."""
+        for result in results:
+            try:
+                frame.decode(result)
+            except frame.FrameError:
+                return result
+        return frame.join(results)

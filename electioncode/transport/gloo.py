@@ -1,4 +1,4 @@
-"""Messages from peer to peer over Gloo, where a silent peer costs its own message and nothing else.
+"""Move messages from peer to peer over Gloo, where a silent peer costs its own message and nothing else.
 
 What torch.distributed offers for that has three traps, which this file is about:
 
@@ -10,8 +10,7 @@ What torch.distributed offers for that has three traps, which this file is about
   against a peer that writes to its sockets: see TorchTransport.)
 * A message carries no length. So each begins with a header: its tag, and the bytes that follow.
 
-Every process sends every peer of a round exactly one message, if only to say that it has none: so what is late
-can be told from what will not come, and is received when it comes, only to be dropped.
+A late message is received when it comes, only to be dropped.
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from electioncode.transport.pool import Pool
+
 HEADER: Final = struct.Struct("<QQ")  # tag; bytes that follow, or one of:
 NO_MESSAGE: Final = 2**64 - 1  # there is none
 LEFT_OUT: Final = 2**64 - 2  # there was one, but the receiver has not fetched those before
@@ -36,23 +37,22 @@ MAX_UNFETCHED: Final = 16  # messages kept for a peer that does not fetch them
 MAX_LATE: Final = 16  # messages of one peer that are still waited for
 _MAX_NOTICES: Final = 4096  # then a peer that fetches nothing is given up
 _CONNECT: Final = timedelta(minutes=30)
-_FOR_EVER: Final = timedelta(days=365)
+_INDEFINITELY: Final = timedelta(days=365)
 _JOIN_SECONDS: Final = 1.0
 _TAGS: Final = 1 << 30
 
 
 class Mail:
-    """The messages of one process, on connections of its own to the processes of a group.
+    """The messages of one process, on connections of its own to the processes of a group. See `ranks.Mail`."""
 
-    `problems` says, for each peer without a usable message in the last round, why.
-    """
+    device = None
 
     def __init__(self, group: dist.ProcessGroup) -> None:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.problems: dict[int, str] = {}
-        # Not dist.new_group, which needs the whole world, or else names groups so that one which comes after a
-        # destroyed one of the same ranks finds the addresses of that.
+        # Not dist.new_group: it needs the whole world, or else names groups so that a new one finds the addresses of a
+        # destroyed one of the same ranks.
         rank, size, store = group.rank(), group.size(), group.get_group_store()
         name = f"electioncode/{store.add(f'electioncode/{rank}', 1)}"
         self._gloo: Any = dist.ProcessGroupGloo(dist.PrefixStore(name, store), rank, size, _CONNECT)
@@ -60,18 +60,15 @@ class Mail:
         self._peers = {r: _Peer(self._events) for r in range(size) if r != rank}
         self._tag = 0
         self._arrived: dict[int, np.ndarray] = {}
-        self._free: list[np.ndarray] = []
+        self._pool = Pool(size - 1)
 
     def round(
         self, tag: int, outgoing: Mapping[int, Any], sources: Iterable[int], max_bytes: int, timeout: float | None
     ) -> dict[int, np.ndarray | None]:
-        """Sends each peer in outgoing its message (None: says that there is none); returns those of the sources.
-
-        Messages are valid until the next round. None for a source without one, or with one that is longer than
-        max_bytes, malformed or late.
-        """
+        """See `ranks.Mail.round`."""
         self._progress()
-        self._free.extend(self._arrived.values())
+        for memory in self._arrived.values():
+            self._pool.give(memory)
         self._tag, self._arrived, self.problems = tag, {}, {}
         waiting = {source for source in sources if self._expect(source, max_bytes)}
         self._send(outgoing, max_bytes)
@@ -87,12 +84,12 @@ class Mail:
         return result
 
     def _expect(self, source: int, max_bytes: int) -> bool:
-        """Starts to receive what a peer sends in this round, and before that what it still owes."""
+        """Start to receive what a peer sends in this round, and before that what it still owes."""
         peer = self._peers[source]
         peer.expected.append((self._tag, HEADER.size + max_bytes))
         while peer.problem is None and peer.expected and len(peer.inbound.pending) < MAX_LATE:
             tag, size = peer.expected.popleft()
-            memory = self._memory(size)
+            memory = self._pool.take(size)
             memory[: HEADER.size] = 0  # a message shorter than a header leaves this
             try:
                 work = self._gloo.recv([torch.from_numpy(memory)], source, tag % _TAGS)
@@ -128,7 +125,7 @@ class Mail:
                 packed[id(message)] = memory
             try:
                 work = self._gloo.send([torch.from_numpy(memory)], target, self._tag % _TAGS)
-            except RuntimeError as error:  # gone: a matter for whoever waits for it
+            except RuntimeError as error:  # gone: whoever waits for it will notice
                 peer.problem = str(error)
                 continue
             peer.outbound.wait_for(work, self._tag, memory, target)
@@ -152,7 +149,7 @@ class Mail:
         if tag != self._tag:
             if error is None:
                 self.bytes_received += _size(memory)
-            self._free.append(memory)
+            self._pool.give(memory)
         elif error is not None:
             self.problems[number] = error
         else:
@@ -174,15 +171,8 @@ class Mail:
             return memory[HEADER.size : HEADER.size + size]
         return None
 
-    def _memory(self, size: int) -> np.ndarray:
-        for i, memory in enumerate(self._free):
-            if memory.size == size:
-                return self._free.pop(i)
-        self._free.clear()  # of another size: the model has changed
-        return np.empty(size, dtype=np.uint8)
-
     def close(self, patience: float) -> None:
-        """Waits until all is sent, ends the threads, and closes the connections unless something is under way."""
+        """Wait until all is sent, end the threads, and close the connections unless something is under way."""
         deadline = time.monotonic() + patience
         while any(peer.outbound.pending for peer in self._peers.values()):
             try:
@@ -225,7 +215,7 @@ class _Line:
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread: now, or once all before is done. It does not keep the process alive until then."""
+        """End the thread: now, or once all before is done. It does not keep the process alive until then."""
         self._works.put(None)
         if self._thread is not None and not self.pending:
             self._thread.join(_JOIN_SECONDS)  # a thread that still runs while the interpreter ends can abort it
@@ -234,7 +224,7 @@ class _Line:
         while (item := self._works.get()) is not None:
             error = None
             try:
-                item[0].wait(_FOR_EVER)
+                item[0].wait(_INDEFINITELY)
             except RuntimeError as failure:  # the connection is closed
                 error = str(failure)
             del item  # it keeps the connections open
@@ -246,7 +236,7 @@ def _notice(tag: int, size: int) -> np.ndarray:
 
 
 def _size(memory: np.ndarray) -> int:
-    """Bytes that came, as far as the header tells."""
+    """Return the bytes that came, as far as the header tells."""
     size = HEADER.unpack_from(memory.data)[1]
     return HEADER.size + (size if size <= memory.size - HEADER.size else 0)
 
