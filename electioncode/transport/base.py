@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 Buffer = Any  # a 1-D uint8 torch tensor, or anything with a contiguous buffer: bytes, memoryview, a uint8 array
 
 
@@ -65,23 +67,18 @@ def check_digests(digests: Mapping[int, bytes], rank: int, step: int) -> None:
 
     A liar may report any digest and must not stop those who are right; a rank whose result differs must not go on.
     """
-    counts = Counter(digests.values())
-    if len(counts) == 1:
-        return
-    most, votes = counts.most_common(1)[0]
+    most, votes = Counter(digests.values()).most_common(1)[0]
+    differing = sorted(r for r, digest in digests.items() if digest != most)
     if 2 * votes <= len(digests):
         hexadecimal = {r: digest.hex() for r, digest in sorted(digests.items())}
         raise RuntimeError(f"exchange {step}: no result has a majority of ranks: {hexadecimal}")
-    differing = sorted(r for r, digest in digests.items() if digest != most)
     if rank in differing:
         raise RuntimeError(
             f"exchange {step}: rank {rank} disagrees with the majority of ranks (differing ranks: {differing})"
         )
-    warnings.warn(
-        f"exchange {step}: ranks {differing} report results that differ from the majority's",
-        RuntimeWarning,
-        stacklevel=4,
-    )
+    if differing:
+        text = f"exchange {step}: ranks {differing} report results that differ from the majority's"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def check_workers(messages: Mapping[int, Any], workers: tuple[int, ...]) -> None:
@@ -91,3 +88,22 @@ def check_workers(messages: Mapping[int, Any], workers: tuple[int, ...]) -> None
         raise ValueError(
             f"exchange: messages must be of the workers of this process, {workers}, got worker {strangers[0]}"
         )
+
+
+class Pool:
+    """Free memory, of at most `limit` messages of one size: a model's messages all have the same length."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free: list[np.ndarray] = []
+
+    def take(self, size: int) -> np.ndarray:
+        """Return memory of this size, with anything in it."""
+        if self._free and self._free[0].size != size:  # the model has changed
+            self._free.clear()
+        return self._free.pop() if self._free else np.empty(size, dtype=np.uint8)
+
+    def give(self, memory: np.ndarray) -> None:
+        """Take memory back that nobody reads any more."""
+        if len(self._free) < self._limit and (not self._free or self._free[0].size == memory.size):
+            self._free.append(memory)

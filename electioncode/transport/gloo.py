@@ -2,12 +2,12 @@
 
 What torch.distributed offers for that has three traps, which this file is about:
 
-* A wait that times out closes every connection of the group, and there is no other way to learn that a
-  message has come. So each peer has two threads that wait, without limit: one for what it sends, one for
-  what it is sent. The deadline is that of the queue into which they put what is done.
-* A message longer than its receiver's buffer ends the receiving process. So nobody sends more than the number
-  of bytes that all agreed on; a longer message is announced, and left out. (Gloo itself cannot be made safe
-  against a peer that writes to its sockets: see TorchTransport.)
+* A wait that times out closes every connection of the group, and there is no other way to learn that a message has
+  come. So each peer has two threads that wait, without limit: one for what it sends, one for what it is sent. The
+  deadline is that of the queue into which they put what is done.
+* A message longer than its receiver's buffer ends the receiving process. So nobody sends more than the number of bytes
+  that all agreed on; a longer message is announced, and left out. (Gloo itself cannot be made safe against a peer that
+  writes to its sockets: see TorchTransport.)
 * A message carries no length. So each begins with a header: its tag, and the bytes that follow.
 
 A late message is received when it comes, only to be dropped.
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from electioncode.transport.pool import Pool
+from electioncode.transport.base import Pool
 
 HEADER: Final = struct.Struct("<QQ")  # tag; bytes that follow, or one of:
 NO_MESSAGE: Final = 2**64 - 1  # there is none
@@ -66,22 +66,17 @@ class Mail:
         self, tag: int, outgoing: Mapping[int, Any], sources: Iterable[int], max_bytes: int, timeout: float | None
     ) -> dict[int, np.ndarray | None]:
         """See `ranks.Mail.round`."""
-        self._progress()
+        while self._await_transfer(0.0):  # what has ended since the last round
+            pass
         for memory in self._arrived.values():
             self._pool.give(memory)
         self._tag, self._arrived, self.problems = tag, {}, {}
         waiting = {source for source in sources if self._expect(source, max_bytes)}
         self._send(outgoing, max_bytes)
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not waiting <= self._arrived.keys() | self.problems.keys():
-            try:
-                self._handle(*self._events.get(timeout=_until(deadline)))
-            except Empty:
-                break
-        result: dict[int, np.ndarray | None] = {}
-        for source in sources:
-            result[source] = self._open(source, max_bytes) if source in self._arrived else None
-        return result
+        while not waiting <= self._arrived.keys() | self.problems.keys() and self._await_transfer(deadline):
+            pass
+        return {source: self._open(source, max_bytes) if source in self._arrived else None for source in sources}
 
     def _expect(self, source: int, max_bytes: int) -> bool:
         """Start to receive what a peer sends in this round, and before that what it still owes."""
@@ -131,21 +126,18 @@ class Mail:
             peer.outbound.wait_for(work, self._tag, memory, target)
             self.bytes_sent += memory.size
 
-    def _progress(self) -> None:
-        """Takes note of what has been done meanwhile."""
-        while True:
-            try:
-                self._handle(*self._events.get_nowait())
-            except Empty:
-                return
-
-    def _handle(self, line: _Line, error: str | None) -> None:
+    def _await_transfer(self, deadline: float | None) -> bool:
+        """Note the next transfer that ends, and return whether one did before the deadline."""
+        try:
+            line, error = self._events.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except Empty:
+            return False
         tag, memory, number = line.pending.popleft()
         peer = self._peers[number]
         if error is not None:
             peer.problem = error
         if line is peer.outbound:
-            return
+            return True
         if tag != self._tag:
             if error is None:
                 self.bytes_received += _size(memory)
@@ -154,6 +146,7 @@ class Mail:
             self.problems[number] = error
         else:
             self._arrived[number] = memory
+        return True
 
     def _open(self, source: int, max_bytes: int) -> np.ndarray | None:
         memory = self._arrived[source]
@@ -174,12 +167,8 @@ class Mail:
     def close(self, patience: float) -> None:
         """Wait until all is sent, end the threads, and close the connections unless something is under way."""
         deadline = time.monotonic() + patience
-        while any(peer.outbound.pending for peer in self._peers.values()):
-            try:
-                self._handle(*self._events.get(timeout=_until(deadline)))
-            except Empty:
-                break
-        self._progress()
+        while self._await_transfer(deadline if any(peer.outbound.pending for peer in self._peers.values()) else 0.0):
+            pass
         for peer in self._peers.values():
             peer.inbound.stop()
             peer.outbound.stop()
@@ -239,7 +228,3 @@ def _size(memory: np.ndarray) -> int:
     """Return the bytes that came, as far as the header tells."""
     size = HEADER.unpack_from(memory.data)[1]
     return HEADER.size + (size if size <= memory.size - HEADER.size else 0)
-
-
-def _until(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())

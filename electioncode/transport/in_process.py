@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
 
 from electioncode.transport.base import Buffer, check_workers
 
@@ -32,8 +31,7 @@ class InProcessTransport:
         check_workers(messages, self.workers)
         sizes = {worker: _bytes_of(message) for worker, message in messages.items()}
         self.bytes_sent += sum(sizes.values())
-        fits = [sizes.get(worker, max_bytes + 1) <= max_bytes for worker in self.workers]
-        result = decode([messages[worker] if fit else None for worker, fit in enumerate(fits)])
+        result = decode([messages[w] if sizes.get(w, max_bytes + 1) <= max_bytes else None for w in self.workers])
         self.bytes_received += self.num_workers * _bytes_of(result)
         return result
 
@@ -43,9 +41,7 @@ class InProcessTransport:
     def __enter__(self) -> InProcessTransport:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -17,21 +17,19 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from electioncode.transport.pool import Pool
+from electioncode.transport.base import Pool
 
 MAX_UNFETCHED: Final = 16  # messages kept for a peer that does not fetch them
 _ALWAYS_DRAINED: Final = 1 << 20  # bytes of an overlong message that are received just to be rid of it
 _DROPS_PER_POLL: Final = 16  # so that a peer that floods does not keep this process from the others
 _SPIN_SECONDS = 2e-4  # first just offer the core to others: a message is often already on its way
 _SHORTEST_SLEEP, _LONGEST_SLEEP = 5e-5, 1e-3
-
-NOTHING: Final = object()  # nothing has come yet
-LOST: Final = object()  # nothing usable will come for this round
 
 
 class Mail:
@@ -46,18 +44,8 @@ class Mail:
         peers = (r for r in range(comm.Get_size()) if r != comm.Get_rank())
         self._inboxes = {peer: Inbox(mpi, self._comm, peer, self._tags) for peer in peers}
         self._outbox = Outbox(mpi, self._comm)
-        self._abandoned = False
         self.problems: dict[int, str] = {}
-
-    @property
-    def bytes_sent(self) -> int:
-        """Payload bytes sent."""
-        return self._outbox.num_bytes
-
-    @property
-    def bytes_received(self) -> int:
-        """Payload bytes received."""
-        return sum(inbox.num_bytes for inbox in self._inboxes.values())
+        self.bytes_sent = self.bytes_received = 0
 
     def round(
         self, tag: int, outgoing: Mapping[int, Any], sources: Iterable[int], max_bytes: int, timeout: float | None
@@ -78,51 +66,48 @@ class Mail:
             still = []
             for inbox in waiting:
                 message = inbox.poll(2 * tag, max_bytes)
-                if message is NOTHING:
+                if message is None:
                     still.append(inbox)
-                elif message is LOST:
-                    self.problems[inbox.peer] = inbox.problem
+                elif isinstance(message, str):
+                    self.problems[inbox.peer] = message
                 else:
                     received[inbox.peer] = message
             moved, waiting = len(still) < len(waiting), still
             self._outbox.progress()
             if moved:
-                backoff.reset()
+                backoff = Backoff()
             elif deadline is not None and time.monotonic() >= deadline:
                 break
             else:
                 backoff.wait(busy=self._outbox.is_busy or any(inbox.is_busy for inbox in waiting))
+        self.bytes_sent = self._outbox.num_bytes
+        self.bytes_received = sum(inbox.num_bytes for inbox in self._inboxes.values())
         return received
 
     def close(self, patience: float) -> None:
-        """Wait for sends under way. Unfinished ones keep their memory until MPI is done."""
+        """Wait for sends under way. Unfinished sends keep their buffers alive until MPI is done."""
         deadline = time.monotonic() + patience
         backoff = Backoff()
-        while self._outbox.is_busy:
-            self._outbox.progress()
-            if time.monotonic() >= deadline:
-                self._outbox.abandon()
-                self._abandoned = True
-                return
+        while self._outbox.is_busy and time.monotonic() < deadline:
             backoff.wait(busy=True)
+            self._outbox.progress()
+        if self._outbox.is_busy:
+            self._outbox.abandon()
+            self._comm = None
 
     def free(self) -> None:
         """Free the communicator after close, unless something is under way; all processes do this together."""
-        comm, self._comm = self._comm, None
-        if comm is not None and not self._abandoned and not any(inbox.is_busy for inbox in self._inboxes.values()):
-            comm.Free()
+        if self._comm is not None and not any(inbox.is_busy for inbox in self._inboxes.values()):
+            self._comm.Free()
+        self._comm = None
 
 
 class Inbox:
-    """Messages from one peer, one at a time, each into memory of its own size.
-
-    `problem` says why the last message was LOST.
-    """
+    """Messages from one peer, one at a time, each into memory of its own size."""
 
     def __init__(self, mpi: Any, comm: Any, peer: int, tags: int) -> None:
         self.peer = peer
         self.num_bytes = 0
-        self.problem = ""
         self._mpi = mpi
         self._comm = comm
         self._tags = tags
@@ -139,57 +124,46 @@ class Inbox:
         """Whether a message is being received."""
         return self._request is not None
 
-    def poll(self, tag: int, max_bytes: int) -> Any:
-        """Return the message with this tag as a uint8 array (valid until the next call), NOTHING so far, or LOST.
+    def poll(self, tag: int, max_bytes: int) -> np.ndarray | str | None:
+        """Return the message with this tag (valid until the next call), None if it may yet come, or why it is lost.
 
         Drops messages of earlier rounds. Messages of one peer do not overtake each other, so one of a later round means
         that this one will not come; it is left where it is until its turn.
         """
         if self._deaf:
-            return self._lost("it sent a message far too long to receive, or its connection failed")
+            return "it sent a message far too long to receive, or its connection failed"
         self._longest = max(self._longest, max_bytes)
         try:
             for _ in range(_DROPS_PER_POLL):
                 if self._request is None:
-                    found = self._next(tag, max_bytes)
-                    if found is not None:
-                        return found
+                    if not self._comm.Iprobe(self.peer, self._mpi.ANY_TAG, self._status):
+                        break
+                    size, self._tag = self._status.Get_count(self._mpi.BYTE), self._status.Get_tag()
+                    if 1 < (self._tag - tag) % self._tags < self._tags // 2:
+                        return "its message was left out, for one of a later round has come"
+                    if not 0 <= size <= max(2 * self._longest, _ALWAYS_DRAINED):
+                        # Too large to receive, and MPI cannot skip it. No honest peer sends this: stop listening to it.
+                        self._deaf = True
+                        return f"{max_bytes} bytes at most expected, got {size}"
+                    if size > self._buffer.size:
+                        self._buffer = np.empty(size, dtype=np.uint8)
+                    self._message = self._buffer[:size]
+                    self._request = self._comm.Irecv([self._message, self._mpi.BYTE], self.peer, self._tag)
                 if not self._request.Test():
-                    return NOTHING
+                    break
                 self._request = None
                 self.num_bytes += self._message.size
                 ahead = (self._tag - tag) % self._tags
                 if ahead == 1:
-                    return self._lost("it sent no message")
+                    return "it sent no message"
                 if ahead == 0 and self._message.size > max_bytes:
-                    return self._lost(f"{max_bytes} bytes at most expected, got {self._message.size}")
+                    return f"{max_bytes} bytes at most expected, got {self._message.size}"
                 if ahead == 0:
                     return self._message
-            return NOTHING
         except self._mpi.Exception as error:  # the peer is gone, as far as MPI can tell
             self._deaf = True
-            return self._lost(str(error))
-
-    def _next(self, tag: int, max_bytes: int) -> Any:
-        """Start to receive the next message, if there is one that belongs to this round or an earlier one."""
-        if not self._comm.Iprobe(self.peer, self._mpi.ANY_TAG, self._status):
-            return NOTHING
-        size, self._tag = self._status.Get_count(self._mpi.BYTE), self._status.Get_tag()
-        if 1 < (self._tag - tag) % self._tags < self._tags // 2:
-            return self._lost("its message was left out, for one of a later round has come")
-        if not 0 <= size <= max(2 * self._longest, _ALWAYS_DRAINED):
-            # Too large to receive, and MPI cannot skip it. No honest peer sends this, so stop listening to it.
-            self._deaf = True
-            return self._lost(f"{max_bytes} bytes at most expected, got {size}")
-        if size > self._buffer.size:
-            self._buffer = np.empty(size, dtype=np.uint8)
-        self._message = self._buffer[:size]
-        self._request = self._comm.Irecv([self._message, self._mpi.BYTE], self.peer, self._tag)
+            return str(error)
         return None
-
-    def _lost(self, problem: str) -> object:
-        self.problem = problem
-        return LOST
 
 
 class Outbox:
@@ -213,13 +187,10 @@ class Outbox:
         data = np.frombuffer(message, dtype=np.uint8) if message is not None and len(message) else np.empty(0, np.uint8)
         memory = self._pool.take(data.size)
         memory[:] = data
-        unfetched: dict[int, int] = {}
-        for _, requests in self._pending:
-            for peer in requests:
-                unfetched[peer] = unfetched.get(peer, 0) + 1
+        unfetched = Counter(peer for _, requests in self._pending for peer in requests)
         under_way = {}
         for peer in peers:
-            if unfetched.get(peer, 0) >= MAX_UNFETCHED:
+            if unfetched[peer] >= MAX_UNFETCHED:
                 continue
             try:
                 under_way[peer] = self._comm.Isend([memory, self._mpi.BYTE], peer, tag)
@@ -259,10 +230,6 @@ class Backoff:
     """Waiting that leaves the core to others: yield at first, then sleep longer and longer."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Start again, with yielding."""
         self._spin_until = time.monotonic() + _SPIN_SECONDS
         self._sleep = _SHORTEST_SLEEP
 

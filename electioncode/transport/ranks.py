@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +16,7 @@ ROUNDS: Final = 4  # of an exchange, at most: messages, results, digests
 CLOSE_SECONDS = 5.0
 _SERVER_PATIENCE = 3  # a worker waits for the server this many times longer than the server for a worker
 _DIGEST_BYTES = 8
+T = TypeVar("T")
 
 
 class Mail(Protocol):
@@ -28,16 +28,10 @@ class Mail(Protocol):
         bytes_sent, bytes_received: by this rank so far.
     """
 
+    device: Any
     problems: dict[int, str]
-
-    @property
-    def device(self) -> Any: ...
-
-    @property
-    def bytes_sent(self) -> int: ...
-
-    @property
-    def bytes_received(self) -> int: ...
+    bytes_sent: int
+    bytes_received: int
 
     def round(
         self, tag: int, outgoing: Mapping[int, Any], sources: Iterable[int], max_bytes: int, timeout: float | None
@@ -84,8 +78,6 @@ class RankTransport:
     RuntimeError at the others (and on every rank if there is no majority).
     """
 
-    _mail: Any
-
     def __init__(self, topology: str, timeout: float | None, trusted_workers: bool, verify_every: int) -> None:
         name = type(self).__name__
         if topology not in TOPOLOGIES:
@@ -116,7 +108,6 @@ class RankTransport:
         self._others = [r for r in range(size) if r != rank]
         self._mail = mail()
         self._exchanges = 0
-        self._closed = False
         # What was sent must arrive, even if nobody closes the transport.
         self._finalizer = weakref.finalize(self, self._mail.close, CLOSE_SECONDS)
 
@@ -137,7 +128,7 @@ class RankTransport:
 
     def exchange(self, messages: Mapping[int, Buffer], max_bytes: int, decode: Callable[..., Buffer]) -> Buffer:
         """See :class:`electioncode.transport.Transport`."""
-        if self._closed:
+        if not self._finalizer.alive:
             raise RuntimeError("exchange: the transport is closed")
         check_workers(messages, self.workers)
         self._exchanges += 1  # even if this exchange fails: all processes must count alike
@@ -166,7 +157,7 @@ class RankTransport:
     def _round(
         self, number: int, outgoing: Mapping[int, Any], sources: Sequence[int], max_bytes: int, patience: float = 1.0
     ) -> dict[int, Any]:
-        timeout = patience * self.timeout if self.timeout is not None else None if patience else 0.0
+        timeout = None if self.timeout is None and patience else patience * (self.timeout or 0)
         return self._mail.round(ROUNDS * self._exchanges + number, outgoing, sources, max_bytes, timeout)
 
     def _count_for_all(
@@ -217,26 +208,19 @@ class RankTransport:
 
     def close(self) -> None:
         """Wait, at most 5 s, until others have fetched what this process sent; then close the connections."""
-        if self._closed:
-            return
-        self._closed = True
-        self._finalizer.detach()
-        self._mail.close(CLOSE_SECONDS)
+        if self._finalizer.detach():
+            self._mail.close(CLOSE_SECONDS)
 
-    def __enter__(self) -> Any:
+    def __enter__(self: T) -> T:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 def _placed(message: Any, device: Any) -> Any:
     """Return a message (or None) as a buffer in host memory, or as a tensor on the device."""
-    if message is None:
-        return None
-    if device is None:
+    if device is None or message is None:
         return message.cpu().numpy() if hasattr(message, "cpu") else message
     from electioncode.transport.collective import as_tensor
 

@@ -16,13 +16,8 @@ class TorchTransport(RankTransport):
     Args:
         group: a process group; None is the default one. With Gloo, the transport opens connections of its own between
             its processes. They all make it together, in the same order where they make several.
-        topology: "server", "allgather" or "sharded".
-        trusted_workers: required for "sharded".
-        timeout: seconds to wait for a worker; None waits indefinitely. Not for NCCL, where a silent rank stops the
-            others.
-        verify_every: compare results after every so many exchanges; 0: never.
-
-    All but group are described at :class:`electioncode.transport.ranks.RankTransport`, with what ``exchange`` raises.
+        topology, trusted_workers, timeout, verify_every: see :class:`electioncode.transport.ranks.RankTransport`, which
+            also says what ``exchange`` raises. No timeout with NCCL, where a silent rank stops the others.
 
     With Gloo, messages go from peer to peer, each with a header of 16 bytes. With NCCL alone, messages go by all-to-all
     between the current CUDA devices, where all ranks must take part: an election counts them there ("sharded": on the

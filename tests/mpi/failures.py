@@ -338,7 +338,7 @@ def unclosed() -> None:
             fetch, start = inbox.poll, time.monotonic()
 
             def poll(tag, max_bytes, fetch=fetch, start=start):
-                return fetch(tag, max_bytes) if time.monotonic() > start + 0.5 else mailbox.NOTHING
+                return fetch(tag, max_bytes) if time.monotonic() > start + 0.5 else None
 
             inbox.poll = poll
             winner = election.resolve()
