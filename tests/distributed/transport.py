@@ -117,6 +117,29 @@ def limit(topology: str) -> None:
     t.close()
 
 
+def kinds_of_messages() -> None:
+    """Messages may be tensors or buffers, and come as what `decode.device` says: buffers, or tensors on the device."""
+    mail = gloo.Mail
+    for device in (None, torch.device("cpu")):
+        if device is not None:
+            gloo.Mail = lambda group: collective.Mail(group, torch.device("cpu"))
+        for topology in ("server", "allgather"):
+            with transport(topology) as t:
+                assert t.device == device
+                for wanted in {None, device}:
+                    kind = np.ndarray if wanted is None else torch.Tensor
+
+                    def decode(received, kind=kind):
+                        assert all(isinstance(m, kind) and len(m) == 3 for m in received)
+                        return received[0]
+
+                    decode.device = wanted
+                    for message in (torch.arange(3, dtype=torch.uint8), np.arange(3, dtype=np.uint8)):
+                        result = t.exchange({w: message for w in t.workers}, 3, decode)
+                        assert isinstance(result, kind) and bytes(np.asarray(result)) == b"\0\1\2"
+    gloo.Mail = mail
+
+
 GARBAGE = {
     **garbage_of(D),
     "overlong": lambda m, before: bytes(4 << 20),
