@@ -329,11 +329,11 @@ def differing() -> None:
             warnings.simplefilter("always")
             run = loss(model, step, dist.get_rank()).backward
             if step == 2 and dist.get_rank() == odd:
-                raised(run, RuntimeError, f"the result of this rank, {odd}, is not that of most ranks")
+                raised(run, RuntimeError, f"rank {odd} disagrees with the majority of ranks")
             else:
                 run()
         texts = [str(w.message) for w in caught if "exchange" in str(w.message)]
-        named = [f"exchange 2: ranks [{odd}] have, or say they have, another result than the others"]
+        named = [f"exchange 2: ranks [{odd}] report results that differ from the majority's"]
         assert texts == (named if step == 2 and dist.get_rank() != odd else []), texts
 
 
