@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from electioncode import data, schemes, transport
@@ -37,43 +38,11 @@ if TYPE_CHECKING:
     from electioncode.optim import Signum as Signum
 
 __all__ = [
-    "AllocationCode",
-    "Election",
-    "Lion",
-    "PackedSigns",
-    "QuorumError",
-    "Scheme",
-    "Signum",
-    "Tally",
-    "__version__",
-    "adversaries",
-    "attacks",
-    "bernoulli",
-    "bounds",
-    "build_config",
-    "coded_majority",
-    "cyclic",
-    "data",
-    "deterministic",
-    "disagreement",
-    "failure_rate",
-    "frame",
-    "instruction_set",
-    "instruction_sets",
-    "local_majorities",
-    "majority",
-    "num_threads",
-    "pack",
-    "plan",
-    "reference",
-    "repetition",
-    "schemes",
-    "set_instruction_set",
-    "set_num_threads",
-    "synchronize",
-    "tolerance",
-    "transport",
-    "uncoded",
+    "AllocationCode", "Election", "Lion", "PackedSigns", "QuorumError", "Scheme", "Signum", "Tally", "__version__",
+    "adversaries", "attacks", "bernoulli", "bounds", "build_config", "coded_majority", "cyclic", "data",
+    "deterministic", "disagreement", "failure_rate", "frame", "instruction_set", "instruction_sets",
+    "local_majorities", "majority", "num_threads", "pack", "plan", "reference", "repetition", "schemes",
+    "set_instruction_set", "set_num_threads", "synchronize", "tolerance", "transport", "uncoded",
 ]
 
 
@@ -83,7 +52,5 @@ def __getattr__(name: str) -> Any:  # what needs torch
 
         return getattr(optim, name)
     if name in ("ddp", "fsdp"):
-        from electioncode import hooks
-
-        return getattr(hooks, name)
+        return import_module(f"electioncode.hooks.{name}")
     raise AttributeError(f"module 'electioncode' has no attribute {name!r}")

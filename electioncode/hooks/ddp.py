@@ -1,4 +1,4 @@
-"""Majority vote in place of DistributedDataParallel's all-reduce: a communication hook and its state.
+"""Vote in place of DistributedDataParallel's all-reduce: a communication hook and its state.
 
 ::
 
@@ -7,8 +7,8 @@
     model.register_comm_hook(state, majority_vote_hook)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)     # gradients are now votes, +1 and -1
 
-Each bucket is packed to one bit a coordinate as soon as it is ready, and goes to all ranks while backward works on; it
-is counted when all have arrived. (Bernstein et al., "signSGD with majority vote is communication efficient and fault
+Each bucket is packed to one bit per coordinate as soon as it is ready, and goes to all ranks while backward continues;
+it is counted when all messages have arrived. (Bernstein et al., "signSGD with majority vote is communication efficient and fault
 tolerant", ICLR 2019, Algorithm 1, with momentum at the worker; coded: Election Coding, Section 2.)
 """
 
@@ -27,7 +27,7 @@ try:
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 except ImportError as error:
-    raise ImportError("electioncode.ddp needs PyTorch: pip install 'electioncode[torch]'") from error
+    raise ImportError("electioncode.hooks needs PyTorch: pip install 'electioncode[torch]'") from error
 
 from electioncode import core
 from electioncode.codes import AllocationCode, uncoded
@@ -39,11 +39,9 @@ from electioncode.hooks.voters import voter_of
 from electioncode.transport import check_digests
 from electioncode.votes import PackedSigns, Policies, check_same
 
-__all__ = ["MajorityVoteState", "majority_vote_hook"]
-
 
 class MajorityVoteState:
-    """What :func:`majority_vote_hook` needs and keeps: rules, code and, for each parameter and partition, momentum.
+    """Holds what :func:`majority_vote_hook` needs: rules, code and, for each parameter and partition, momentum.
 
     Args:
         model: the DistributedDataParallel model (or the module in it); momentum is kept by its parameters' names.
@@ -56,9 +54,9 @@ class MajorityVoteState:
         trusted_workers: all ranks are honest; needed for min_size.
         min_size: parameters of fewer elements are averaged over the ranks, densely, and not voted on.
         verify_every: every so many steps the ranks compare 64 bits of a checksum of their winners, one step later.
-            Ranks that differ are named: a RuntimeWarning at those that agree with most, a RuntimeError at the others.
+            Ranks that differ are named: in a RuntimeWarning at the majority, in a RuntimeError at the others.
         byzantine: rank -> attack, to try out what those ranks can do, as in :class:`electioncode.Election`.
-        allow_grad_scaler: does not look for a GradScaler. (Another model of the process may use one.)
+        allow_grad_scaler: do not look for a GradScaler. (Another model of the process may use one.)
 
     What is voted, coordinate by coordinate: each rank sends the majority of the signs of the partitions that it holds,
     and the gradient becomes the majority of what all ranks sent, +1 or -1 (0 where tie is "abstain"). A parameter whose
@@ -67,13 +65,13 @@ class MajorityVoteState:
 
     A rank that holds several partitions computes them one after the other, in ``with state.partition(j)``.
 
-    Every rank counts for itself what the others sent straight to it, so a lying rank has its own vote and no more. It
-    must take part: a rank that is silent stops the others, as in all of DDP, until the group's timeout. Momentum is
-    that of a partition, not of the model: save it at one rank for each partition.
+    Every rank counts for itself what the others sent straight to it, so a lying rank has its own vote and no more. A
+    silent rank stops the others, as in all of DDP, until the group's timeout. Momentum belongs to a partition, not to
+    the model: save it at one rank for each partition.
 
     Votes are packed and counted where the gradients are. On a GPU, from the second step on, everything is queued and
-    nothing waits but for checksums (verify_every) and groups other than NCCL's, which take the bits from the CPU; and a
-    NaN that is to raise does so in a later step.
+    nothing waits, except for checksums (verify_every) and for groups other than NCCL's, which take the bits from the
+    CPU; a NaN that is to raise does so in a later step.
 
     Raises ValueError for arguments that do not fit each other.
     """
@@ -157,7 +155,7 @@ class MajorityVoteState:
 
     @contextmanager
     def partition(self, partition: int) -> Iterator[None]:
-        """Around forward and backward of one partition; once a step for each that this rank holds, in any order.
+        """Enclose forward and backward of one partition; once per step for each that this rank holds, in any order.
 
         ::
 
@@ -166,8 +164,7 @@ class MajorityVoteState:
                     loss_of(model, partition).backward()
             optimizer.step()
 
-        Gradients are cleared at its start. Only the last one synchronises: the others are packed, one bit a coordinate,
-        when they end.
+        Gradients are cleared at its start. Only the last one synchronises: the others are packed when they end.
         """
         casts = self._voter.casts
         if partition not in self.partitions or partition in casts:
@@ -327,7 +324,7 @@ class MajorityVoteState:
 
 
 def majority_vote_hook(state: MajorityVoteState, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-    """The communication hook: ``ddp.register_comm_hook(MajorityVoteState(ddp), majority_vote_hook)``.
+    """Vote on a bucket: ``ddp.register_comm_hook(MajorityVoteState(ddp), majority_vote_hook)``.
 
     Buckets are float16, bfloat16, float32 or float64 (so it can be wrapped by PyTorch's compressing hooks), and are
     returned as +1, -1 and 0 in the same dtype. Raises ValueError for sparse gradients and NaNs, TypeError for compiled

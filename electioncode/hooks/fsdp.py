@@ -1,7 +1,7 @@
-"""Sign votes for FSDP2: across replicas that each a trusted group shards (HSDP), or inside one trusted group.
+"""Vote in FSDP2: across replicas, each sharded by a trusted group (HSDP), or inside one trusted group.
 
-A rank of a sharded group owns a part of the parameters and can write into it what it likes, so a vote protects nobody
-inside the group. The unit of trust is the replica: exact sums inside, the vote across::
+A rank of a sharded group owns some of the parameters and can write anything into them, so a vote protects nobody inside
+the group. The unit of trust is the replica: exact sums inside, the vote across::
 
     mesh = init_device_mesh("cpu", (replicas, shards), mesh_dim_names=("replica", "shard"))
     for layer in model.layers:
@@ -23,7 +23,7 @@ try:
     from torch.distributed.fsdp._fully_shard._fsdp_api import ReduceScatter
 except ImportError as error:
     raise ImportError(
-        "electioncode.fsdp needs a PyTorch whose FSDP2 takes custom communication (2.13 does): "
+        "ReplicaVote needs a PyTorch whose FSDP2 takes custom communication (2.13 does): "
         f"pip install --upgrade 'electioncode[torch]' [{error}]"
     ) from error
 
@@ -35,11 +35,9 @@ from electioncode.hooks.voter import BucketRound, BucketVote
 from electioncode.hooks.voters import voter_of
 from electioncode.votes import PackedSigns, Policies
 
-__all__ = ["PackedReduceScatter", "ReplicaVote"]
-
 
 class ReplicaVote:
-    """The majority vote of replicas, in place of their all-reduce.
+    """Puts the majority vote of replicas in place of their all-reduce.
 
     Args:
         model: on which fully_shard was called with the 1-D mesh of shards.
@@ -128,14 +126,14 @@ class ReplicaVote:
         self.steps[name] = step + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps and this rank's momentum: of its shard, so each rank of one replica of each partition saves its own."""
+        """Return steps and momentum of this rank's shard: save one replica of each partition, at each of its ranks."""
         return {
             "steps": dict(self.steps),
             "momentum_buffers": {j: dict(buffers) for j, buffers in self.momentum_buffers.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises ValueError where modules or partitions are not those of the checkpoint."""
+        """Load a state_dict; raise ValueError where modules or partitions are not those of the checkpoint."""
         if state["steps"].keys() != self.steps.keys():
             raise ValueError(f"load_state_dict: modules must be {list(state['steps'])}, got {list(self.steps)}")
         if not set(state["momentum_buffers"]) <= set(self.partitions):
@@ -150,15 +148,14 @@ class ReplicaVote:
 
 
 class PackedReduceScatter(ReduceScatter):
-    """FSDP2's reduce-scatter as a sign vote, for ranks that trust each other: (n - 1) / n of d / 8 bytes a rank.
+    """Makes FSDP2's reduce-scatter a sign vote, for ranks that trust each other: (n - 1) / n of d / 8 bytes per rank.
 
     ::
 
         PackedReduceScatter(trusted_workers=True).apply(model)
 
     Each rank packs its gradient, sends every other rank the bits of the shard that this one owns, and counts its own.
-    Shards of the gradient are +1 or -1: the majority of the ranks' signs, with zeros and ties counted as told. Momentum
-    is the optimizer's matter here.
+    Shards of the gradient are +1 or -1: the majority of the ranks' signs. Momentum is left to the optimizer.
 
     Args:
         trusted_workers: must be True: each rank decides alone over its shard.
@@ -181,7 +178,7 @@ class PackedReduceScatter(ReduceScatter):
         self.bytes_sent = 0
 
     def apply(self, model: torch.nn.Module) -> None:
-        """Makes every FSDP module of the model use it."""
+        """Make every FSDP module of the model use it."""
         for module in _fsdp_modules(model, "PackedReduceScatter").values():
             _sum_plainly(module)
             module.set_custom_reduce_scatter(self)
@@ -233,6 +230,6 @@ def _fsdp_modules(model: torch.nn.Module, who: str) -> dict[str, FSDPModule]:
 
 
 def _sum_plainly(module: FSDPModule) -> None:
-    """Neither an average nor a division after: what comes out is a sum of gradients, or votes."""
+    """Let the module neither average nor divide afterwards: what comes out is a sum of gradients, or votes."""
     module.set_gradient_divide_factor(1.0)
     module.set_force_sum_reduction_for_comms(True)

@@ -135,8 +135,7 @@ class AllWorkers:
         if not isinstance(x, PackedSigns):
             x = self._policies.pack(x, step=step, stream=partition)
         if self._is_new:
-            numpy = core.numpy_backend()
-            self._hold(numpy if x.backend.core is numpy.core else x.backend)
+            self._holder = core.numpy_backend() if x.backend.core is core.cpu else x.backend
         self._fit(x.d)
         words, mask = x.like(self._holder).arrays()
         self._words[partition] = words
@@ -147,14 +146,10 @@ class AllWorkers:
         else:
             self._masked.discard(partition)
 
-    def _hold(self, backend: core.Backend) -> None:
-        if backend is not self._holder:
-            self._holder = backend
-            self._words = self._masks = backend.empty((self._code.num_partitions, 0))
-
     def _fit(self, d: int) -> None:
+        """Have memory for d coordinates, where the first cast of the step is."""
         shape = (self._code.num_partitions, words_for(d))
-        if tuple(self._words.shape) != shape:
+        if tuple(self._words.shape) != shape or core.backend_of(self._words, "cast") is not self._holder:
             self._words, self._masks = self._holder.empty(shape), self._holder.empty(shape)
 
     def votes(self, d: int) -> PackedSigns:

@@ -28,25 +28,8 @@ from typing import Any
 import numpy as np
 
 from electioncode.core import wire, words_for
-from electioncode.core.wire import HEADER_BYTES, MAGIC, REFUSED, SERVER, VERSION, FrameError, frame_bytes
+from electioncode.core.wire import HEADER_BYTES, MAGIC, REFUSED, SERVER, VERSION, FrameError, frame_bytes  # noqa: F401
 from electioncode.votes.packed import PackedSigns
-
-__all__ = [
-    "HEADER_BYTES",
-    "MAGIC",
-    "REFUSED",
-    "SERVER",
-    "VERSION",
-    "FrameError",
-    "blank",
-    "decode",
-    "encode",
-    "frame_bytes",
-    "join",
-    "max_bytes",
-    "part",
-    "split",
-]
 
 
 class FramedSigns(PackedSigns):
