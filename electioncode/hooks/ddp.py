@@ -8,8 +8,8 @@
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)     # gradients are now votes, +1 and -1
 
 Each bucket is packed to one bit per coordinate as soon as it is ready, and goes to all ranks while backward continues;
-it is counted when all messages have arrived. (Bernstein et al., "signSGD with majority vote is communication efficient and fault
-tolerant", ICLR 2019, Algorithm 1, with momentum at the worker; coded: Election Coding, Section 2.)
+it is counted when all messages have arrived. (Bernstein et al., "signSGD with majority vote is communication efficient
+and fault tolerant", ICLR 2019, Algorithm 1, with momentum at the worker; coded: Election Coding, Section 2.)
 """
 
 # No annotations as strings here: register_comm_hook wants the classes themselves.
