@@ -14,8 +14,8 @@ import electioncode as ec
 torch = pytest.importorskip("torch")
 
 from electioncode.lab.figures import figures, summary  # noqa: E402
-from electioncode.lab.training import cifar, datasets, models, runner, schemes  # noqa: E402
-from electioncode.lab.training.resnet import batch_norms, calibrate  # noqa: E402
+from electioncode.lab.training import cifar, contenders, datasets, models, runner  # noqa: E402
+from electioncode.lab.training.models import batch_norms, calibrate  # noqa: E402
 from electioncode.transport import InProcessTransport  # noqa: E402
 
 # ---- CIFAR-10 and ResNet-18
@@ -58,7 +58,7 @@ def test_batches_that_are_broken_are_refused(tmp_path):
     with pytest.raises(ValueError, match="must hold data_batch_3, has none"):
         cifar.read(tmp_path)
     (tmp_path / "data_batch_3").write_bytes(pickle.dumps(os.system))
-    with pytest.raises(ValueError, match=r"data_batch_3 is no pickled batch: it asks for posix\.system"):
+    with pytest.raises(ValueError, match=r"data_batch_3 is not a pickled batch: it asks for posix\.system"):
         cifar.read(tmp_path)
     (tmp_path / "data_batch_3").write_bytes(pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [1, 2]}, 2))
     with pytest.raises(ValueError, match=r"uint8 data \(2, 3072\), got uint8 \(2, 5\)"):
@@ -128,7 +128,7 @@ def test_calibration_is_the_mean_over_batches(rng):
 
 def train(data, scheme="bernoulli-2", attack="reverse", **changes):
     settings = {"model": "mlp", "epochs": 1, "batch_size": 30, "lr": 0.01, "max_steps": 3, **changes}
-    (one,) = schemes.build([scheme], 5, 1, attack)
+    (one,) = contenders.build([scheme], 5, 1, attack)
     return runner.train(one, data, runner.Settings(**settings), InProcessTransport(5))
 
 
@@ -145,7 +145,7 @@ def test_phases_add_up():
     result = train(datasets.digits(), evaluations=2, max_steps=4)
     assert [point[:2] for point in result.history] == [(0, 0), (0.5, 2), (1, 4)]
     assert sum(result.phases[p] for p in ("gradient", "cast", "vote")) == pytest.approx(result.seconds)
-    code = schemes.build(["bernoulli-2"], 5, 1, "reverse")[0].code
+    code = contenders.build(["bernoulli-2"], 5, 1, "reverse")[0].code
     assert result.gradients == 4 * int(code.allocation.any(axis=0).sum())  # once each, whatever the redundancy
 
 
@@ -177,7 +177,7 @@ def test_momentum_at_the_server():
 
 def test_more_schemes():
     def code(name, n=15, b=3, **more):
-        return schemes.build([name], n, b, "reverse", **more)[0].code
+        return contenders.build([name], n, b, "reverse", **more)[0].code
 
     assert code("deterministic-1", 5, 2) == ec.deterministic(5, 1)
     assert code("cyclic-3") == ec.cyclic(15, 3)
@@ -200,7 +200,7 @@ def test_more_schemes():
 @pytest.mark.parametrize("name", ["uncoded", "bernoulli-2", "deterministic"])
 def test_colluders_turn_whatever_they_can(name, policy, rng):
     zero, tie = figures.POLICIES[policy]
-    (scheme,) = schemes.build([name], 7, 2, "omniscient")
+    (scheme,) = contenders.build([name], 7, 2, "omniscient")
     d = 200
     x = rng.integers(-1, 2, (7, d)).astype(np.float32)
     election = scheme.election(InProcessTransport(7), seed=3, zero=zero, tie=tie)
@@ -232,7 +232,7 @@ def test_colluders_need_one_process():
     class Elsewhere:
         num_workers, workers = 5, (0,)
 
-    (scheme,) = schemes.build(["uncoded"], 5, 2, "omniscient")
+    (scheme,) = contenders.build(["uncoded"], 5, 2, "omniscient")
     with pytest.raises(ValueError, match="must be an InProcessTransport"):
         scheme.election(Elsewhere(), seed=0)
 
@@ -288,4 +288,4 @@ def test_summary():
         "1.50",
         "1.00",
     ]
-    assert "120 s, 3 s of them on a processor: gradient 40 %, cast 10 %, vote 20 %" in shares
+    assert "120 s, 3 s of them on a CPU: gradient 40 %, cast 10 %, vote 20 %" in shares

@@ -189,7 +189,7 @@ def test_cifar_10(pictures, tmp_path):
         (["fig9"], "figure must be one of fig4a, "),
         (["fig4a"], "fig4a: needs CIFAR-10: --data"),
         (["fig4a", "--data", "{tmp}"], "must hold train/<class>"),
-        (["fig6a", "--data", "{tmp}/none.csv"], "is no file; download train.csv"),
+        (["fig6a", "--data", "{tmp}/none.csv"], "is not a file; download train.csv"),
         (["fig6a", "--data", "{access}"], "train_rows must be from 1 to 299"),
         (["fig6a", "--data", "{access}", "--train-samples=240", "--curve=x"], "curve must be one of 'no-attack', "),
         (["fig6a", "--data", "{access}", "--train-samples=100"], "batch_size must be from 1 to num_samples = 100"),

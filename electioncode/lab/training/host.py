@@ -1,4 +1,4 @@
-"""A model's parameters where the vote can reach them."""
+"""A copy of a model's parameters where the vote can reach them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from electioncode import build_config
 
 
 class HostCopy:
-    """Parameters of a model on another device, copied to the CPU, where the package votes and updates.
+    """Copy the parameters of a model on another device to the CPU, to vote and update there.
 
     Args:
         parameters: of the model; their gradients are fetched before a vote, their values put back after an update.
 
-    Every vote moves the whole gradient once over the bus, through pinned memory where there is a CUDA device.
+    Every vote moves the whole gradient over the bus, through pinned memory if there is a CUDA device.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -29,6 +29,7 @@ class HostCopy:
 
     @torch.no_grad()
     def fetch_gradients(self) -> None:
+        """Copy the model's gradients here."""
         for here, there in zip(self.parameters, self._there, strict=True):
             assert here.grad is not None
             if there.grad is None:
@@ -39,6 +40,7 @@ class HostCopy:
 
     @torch.no_grad()
     def put_values(self) -> None:
+        """Copy the updated values to the model."""
         for here, there in zip(self.parameters, self._there, strict=True):
             there.copy_(here)
 
@@ -48,5 +50,5 @@ def _empty(p: torch.Tensor) -> torch.Tensor:
 
 
 def needs_copy(device: str | torch.device, attack: str | None = None) -> bool:
-    """Whether votes on this device have to go through the CPU, where omniscient colluders work in any case."""
+    """Return whether votes on this device must go through the CPU, as those of omniscient colluders always do."""
     return torch.device(device).type != "cpu" and (not build_config()["cuda"] or attack == "omniscient")
