@@ -1,10 +1,10 @@
-"""Makes electioncode/robustness/planning/best_codes.json, the table of `electioncode.robustness.planning.best_known`.
+"""Make electioncode/robustness/planning/best_codes.json, the table of `electioncode.robustness.planning.best_known`.
 
     python tools/make_best_codes.py [--seconds 8] [--only packings|loads]
     python tools/make_best_codes.py --report    # the table against Algorithm 1 and the lower bounds, as Markdown
 
-An existing table is improved: its packings are where the search starts, and worse ones are never taken. The
-result depends on the speed of the machine; whatever comes out is certified before it is written.
+An existing table is improved: the search starts from its packings and never takes worse ones. The result depends on
+the speed of the machine; every code is certified before it is written.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ SIZES = [(n, b) for b in range(1, table.MAX_BYZANTINE + 1) for n in range(2 * b 
 
 
 def certify(code: AllocationCode, b: int) -> None:
+    """End the program unless the code tolerates b."""
     found = tolerance(code).num_byzantine
     if found < b:
         raise SystemExit(f"{code} tolerates {found}, not {b}")
 
 
 def quality(sets: list[int]) -> tuple[int, int]:
+    """Return what a better packing has more of: sets, then points left free."""
     return len(sets), -packing.weight(sets)
 
 
 def make_packings(known: dict[str, list[int]], seconds: float, write) -> None:
+    """Search packings of every size, starting from the known ones."""
     for b in range(1, table.MAX_BYZANTINE + 1):
         for s in range(1, (table.MAX_WORKERS - 1) // 2 - b + 1):
             started = time.perf_counter()
@@ -54,7 +57,7 @@ def make_packings(known: dict[str, list[int]], seconds: float, write) -> None:
 
 
 def lightest_load(n: int, b: int, seconds: float) -> tuple[AllocationCode, list[str]]:
-    """The code with the smallest share of the batch, and the (load, partitions) below it that stay open."""
+    """Return the code with the smallest share of the batch, and the undecided "load/partitions" below it."""
     k = max((j for j in range(1, n + 1, 2) if j * (2 * b + 1) <= n), default=1)
     best = constructions.copies(n, k, b)
     assert best is not None
@@ -77,6 +80,7 @@ def lightest_load(n: int, b: int, seconds: float) -> tuple[AllocationCode, list[
 
 
 def make_loads(loads: dict[str, list], undecided: dict[str, list[str]], seconds: float, write) -> None:
+    """Find the code with the smallest load for every n and b."""
     for n, b in SIZES:
         started = time.perf_counter()
         code, left = lightest_load(n, b, seconds)
@@ -98,7 +102,7 @@ def make_loads(loads: dict[str, list], undecided: dict[str, list[str]], seconds:
 
 
 def report() -> None:
-    """Prints every entry with the times of its two certificates."""
+    """Print every entry with the times of its two certificates."""
     print(
         "| n | b | ones, k = n, nobody idle | Algorithm 1 | (2b + 1) n | s | largest load, any k | (2b + 1) / n | s |"
     )
@@ -118,7 +122,7 @@ def report() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=8.0, help="search time for each entry")
+    parser.add_argument("--seconds", type=float, default=8.0, help="search time per entry")
     parser.add_argument("--only", choices=("packings", "loads"))
     parser.add_argument("--report", action="store_true", help="print the existing table")
     arguments = parser.parse_args()
