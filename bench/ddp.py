@@ -20,7 +20,7 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel as DDP
 
-from electioncode.hooks import ddp, layout, voter
+from electioncode.hooks import ddp, voter
 
 LAYERS = 8
 
@@ -47,9 +47,9 @@ def rank_main(rank: int, ranks: int, arguments: argparse.Namespace, store: str, 
     torch.set_num_threads(1)
     ddp_options = {"bucket_cap_mb": arguments.bucket_mb, "gradient_as_bucket_view": True}
     dist.init_process_group("gloo", store=dist.FileStore(store, ranks), rank=rank, world_size=ranks)
-    voter.Ballots.message = timed(times, "pack", voter.Ballots.message)
-    layout.Poll.majority = timed(times, "count", layout.Poll.majority)
-    voter.Ballots.count = timed(times, "count and write", voter.Ballots.count)
+    voter.BucketRound.message = timed(times, "pack", voter.BucketRound.message)
+    voter.BucketVote.majority = timed(times, "count", voter.BucketVote.majority)
+    voter.BucketRound.count = timed(times, "count and write", voter.BucketRound.count)
     models = {name: DDP(network(arguments.width), **ddp_options) for name in ("all-reduce", "vote")}
     state = ddp.MajorityVoteState(models["vote"], momentum=0.9)
     buckets = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from electioncode import data, transport
+from electioncode import data, schemes, transport
 from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
 from electioncode.core import (
     build_config,
@@ -17,6 +17,7 @@ from electioncode.core import (
 )
 from electioncode.election import Election, QuorumError
 from electioncode.robustness import adversaries, attacks, bounds, failure_rate, plan, tolerance
+from electioncode.schemes import Scheme
 from electioncode.votes import (
     PackedSigns,
     Tally,
@@ -41,6 +42,7 @@ __all__ = [
     "Lion",
     "PackedSigns",
     "QuorumError",
+    "Scheme",
     "Signum",
     "Tally",
     "__version__",
@@ -65,6 +67,7 @@ __all__ = [
     "plan",
     "reference",
     "repetition",
+    "schemes",
     "set_instruction_set",
     "set_num_threads",
     "synchronize",

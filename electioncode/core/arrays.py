@@ -77,9 +77,9 @@ class NumpyArrays:
         """Return words as a uint64 NumPy array: a view where there is one, a copy of what is on a device."""
         return self.view(a)
 
-    def adopt(self, words: np.ndarray) -> Any:
-        """Copy uint64 words into an array of this kind."""
-        return words.copy()
+    def adopt(self, a: np.ndarray) -> Any:
+        """Copy words or floats of a NumPy array into one of this kind."""
+        return a.copy()
 
 
 class TorchArrays:
@@ -127,8 +127,8 @@ class TorchArrays:
     def host(self, a: Any) -> np.ndarray:
         return self.view(a)
 
-    def adopt(self, words: np.ndarray) -> Any:
-        return self.torch.from_numpy(words.copy().view(np.int64))
+    def adopt(self, a: np.ndarray) -> Any:
+        return self.torch.from_numpy(_signed(a.copy()))
 
 
 class CudaArrays:
@@ -179,10 +179,10 @@ class CudaArrays:
         self.core.raise_pending()
         return copy.numpy().view(np.uint64)
 
-    def adopt(self, words: np.ndarray) -> torch.Tensor:
-        """Copy uint64 words to the device, without waiting."""
-        staging = self.device.pinned(words.shape, self.torch.int64)
-        staging.numpy().view(np.uint64)[...] = words
+    def adopt(self, a: np.ndarray) -> torch.Tensor:
+        """Copy words or floats to the device, without waiting."""
+        here = self.torch.from_numpy(_signed(a))
+        staging = self.device.pinned(here.shape, here.dtype).copy_(here)
         return staging.to(self.device.torch_device, non_blocking=True, copy=True)
 
 
@@ -256,6 +256,11 @@ def is_traced(torch: Any, a: Any) -> bool:
 def _unsigned(a: np.ndarray) -> np.ndarray:
     """Return torch's words as the core's; other dtypes unchanged."""
     return a.view(np.uint64) if a.dtype == np.int64 else a
+
+
+def _signed(a: np.ndarray) -> np.ndarray:
+    """Return the core's words as torch's; other dtypes unchanged."""
+    return a.view(np.int64) if a.dtype == np.uint64 else a
 
 
 def _torch_dtype(torch: Any, dtype: Any) -> Any:

@@ -5,5 +5,3 @@ from __future__ import annotations
 from electioncode.hooks import ddp, fsdp
 from electioncode.hooks.ddp import MajorityVoteState, majority_vote_hook
 from electioncode.hooks.fsdp import PackedReduceScatter, ReplicaVote
-
-__all__ = ["MajorityVoteState", "PackedReduceScatter", "ReplicaVote", "ddp", "fsdp", "majority_vote_hook"]

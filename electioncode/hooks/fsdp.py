@@ -29,9 +29,11 @@ except ImportError as error:
 
 from electioncode import core
 from electioncode.codes import AllocationCode, uncoded
-from electioncode.hooks.layout import Layout, Poll, Slot, brought, exchange
-from electioncode.hooks.voter import ballots_for
-from electioncode.votes import PackedSigns, majority, pack
+from electioncode.hooks.exchange import exchange, to_words
+from electioncode.hooks.layout import Layout, ParameterSlot
+from electioncode.hooks.voter import BucketRound, BucketVote
+from electioncode.hooks.voters import voter_of
+from electioncode.votes import PackedSigns, Policies
 
 __all__ = ["PackedReduceScatter", "ReplicaVote"]
 
@@ -69,12 +71,8 @@ class ReplicaVote:
         seed: int = 0,
         byzantine: Mapping[int, Callable[..., PackedSigns]] | None = None,
     ) -> None:
-        if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"ReplicaVote: momentum must be at least 0 and below 1, got {momentum}")
-        core.choice("ReplicaVote", "tie", tie, core.TIE)
-        core.choice("ReplicaVote", "zero", zero, core.ZERO)
-        core.choice("ReplicaVote", "nan", nan, core.NAN)
-        core.key("ReplicaVote", seed=seed)
+        self._momentum = core.fraction("ReplicaVote", "momentum", momentum)
+        policies = Policies.checked("ReplicaVote", tie, zero, nan, seed)
         n = dist.get_world_size(group)
         self.code = uncoded(n) if code is None else code
         if self.code.num_workers != n:
@@ -90,9 +88,8 @@ class ReplicaVote:
         self.bytes_sent = 0
         self.steps: dict[str, int] = {}
         self.momentum_buffers: dict[int, dict[str, torch.Tensor]] = {}
-        self._poll = Poll(n, tie, int(seed), "abstain" in (zero, nan))
+        self._bucket_vote = BucketVote(n, policies, policies.casts_abstain)
         self._layouts: dict[str, Layout] = {}
-        self._rules: dict[str, Any] = {"momentum": momentum, "zero": zero, "nan": nan, "min_size": 0}
         modules = _fsdp_modules(model, "ReplicaVote")
         for index, (name, module) in enumerate(modules.items()):
             self.steps[name] = 0
@@ -111,21 +108,23 @@ class ReplicaVote:
             shard.record_stream(torch.cuda.current_stream(shard.device))
         flat = shard.view(-1)
         step = self.steps[name]
-        slot = Slot(index, name, flat, 0)
+        slot = ParameterSlot(index, name, flat, 0)
         layout = self._layouts.get(name)
         if layout is None:  # which holds no gradient
-            layout = self._layouts[name] = Layout([Slot(index, name, torch.empty_like(flat, device="meta"), 0)], 0)
+            empty = ParameterSlot(index, name, torch.empty_like(flat, device="meta"), 0)
+            layout = self._layouts[name] = Layout([empty], 0)
         if layout.parts[0].stop != flat.numel():
             raise RuntimeError(
                 f"ReplicaVote: the gradient of module {name!r} has {flat.numel()} elements here, and had "
                 f"{layout.parts[0].stop}: all steps must use the same parameters"
             )
-        ballots = ballots_for([slot], self._poll, self.partitions, self.momentum_buffers, **self._rules)
-        message = ballots.message(layout, flat, step, self.replica, self.byzantine)
-        inbox, work = exchange(message, self.group)
-        self.bytes_sent += inbox[1:].numel()
+        own = self.replica, self.partitions, self.momentum_buffers
+        voter = voter_of([slot], self._bucket_vote, *own, self._momentum, 0, self.byzantine)
+        round_ = BucketRound(voter, layout, flat, step)
+        work = round_.exchange(round_.message(), self.group)
+        self.bytes_sent += round_.bytes_sent
         work.wait()
-        ballots.count(layout, inbox, flat, step)
+        round_.count()
         self.steps[name] = step + 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -175,11 +174,9 @@ class PackedReduceScatter(ReduceScatter):
                 "PackedReduceScatter: each rank has all power over its shard, so it needs trusted_workers=True; use "
                 "ReplicaVote across replicas that do not trust each other"
             )
-        core.choice("PackedReduceScatter", "tie", tie, core.TIE[:3])
-        core.choice("PackedReduceScatter", "zero", zero, core.ZERO[:3])
-        core.choice("PackedReduceScatter", "nan", nan, core.NAN[:2])
-        core.key("PackedReduceScatter", seed=seed)
-        self.tie, self.zero, self.nan, self.seed = tie, zero, nan, int(seed)
+        for name, value, choices in (("tie", tie, core.TIE), ("zero", zero, core.ZERO), ("nan", nan, core.NAN)):
+            core.choice("PackedReduceScatter", name, value, choices[:-1])  # a shard has no mask, so nothing abstains
+        self.policies = Policies.checked("PackedReduceScatter", tie, zero, nan, seed)
         self.calls = 0
         self.bytes_sent = 0
 
@@ -206,18 +203,18 @@ class PackedReduceScatter(ReduceScatter):
                 "PackedReduceScatter: op must be SUM and async_op False; PackedReduceScatter.apply(model) sees to it"
             )
         n, rank = dist.get_world_size(group), dist.get_rank(group)
-        step = self.calls % 2**32
+        step = self.calls
         self.calls += 1
         why = core.cuda_unavailable() if input_tensor.is_cuda else None
         if why:
             warnings.warn(f"PackedReduceScatter: gradients are copied to the CPU to vote: {why}", stacklevel=2)
             input_tensor = input_tensor.cpu()
-        rows = pack(input_tensor.view(n, -1), self.zero, self.nan, seed=self.seed, step=step, stream=n * rank)
+        rows = self.policies.pack(input_tensor.view(n, -1), step=step, stream=n * rank)
         inbox, work = exchange(rows.words, group, one_for_each=True)
         self.bytes_sent += inbox[1:].numel()
         work.wait()
-        votes = PackedSigns(brought(inbox, rows.words.device), rows.d)
-        winner = majority(votes, self.tie, seed=self.seed, step=step, stream=rank)
+        votes = PackedSigns(to_words(inbox, rows.words.device), rows.d)
+        winner = self.policies.majority(votes, step=step, stream=rank)
         if why:
             output_tensor.copy_(winner.unpack(output_tensor.dtype))
         else:

@@ -9,15 +9,20 @@ from pathlib import Path
 from mpi4py import MPI
 
 import electioncode as ec
+from electioncode.transport import MPITransport
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from elections import Tampering, Without, cast, expected, garbage_of, gradients, vote
+from elections import Failing, Tampering, Without, cast, expected, garbage_of, gradients, vote
 
-__all__ = ["Tampering", "Without", "cast", "expected", "garbage_of", "gradients", "main", "same", "vote"]
+__all__ = ["Failing", "Tampering", "Without", "cast", "expected", "garbage_of", "gradients", "vote"]
 
 
 def same(winner: ec.PackedSigns, other: ec.PackedSigns, what: object) -> None:
     assert winner == other, f"rank {MPI.COMM_WORLD.rank}: {what}"
+
+
+def transport(topology: str, comm: MPI.Intracomm | None = None, **options) -> MPITransport:
+    return MPITransport(comm, topology, trusted_workers=topology == "sharded", **options)
 
 
 def main(scenarios: dict[str, Callable]) -> None:

@@ -8,9 +8,10 @@ from launch import start
 MPIS = ("mpich", "openmpi")
 pytestmark = pytest.mark.parametrize("mpi", MPIS)
 BOTH = pytest.mark.parametrize(("topology", "size"), [("server", 4), ("allgather", 3)])
+ALL = pytest.mark.parametrize(("topology", "size"), [("server", 4), ("allgather", 3), ("sharded", 3)])
 
 
-@BOTH
+@ALL
 def test_garbage_costs_its_sender_its_vote(mpi, topology, size):
     assert start(mpi, size, "failures", "garbage", topology) == 0
 
@@ -31,14 +32,18 @@ def test_a_late_worker_is_left_out_of_its_step_alone(mpi, topology, size):
     assert start(mpi, size, "failures", "late", topology) == 0
 
 
-@BOTH
+@ALL
 def test_a_vote_without_quorum_is_refused_everywhere(mpi, topology, size):
     assert start(mpi, size, "failures", "quorum", topology) == 0
 
 
-@pytest.mark.parametrize("scenario", ["behind", "far_behind", "silent_server", "flood", "ahead"])
+@pytest.mark.parametrize("scenario", ["behind", "far_behind", "silent_server", "missing_part", "flood", "ahead"])
 def test_who_is_out_of_step(mpi, scenario):
     assert start(mpi, 4, "failures", scenario) == 0
+
+
+def test_a_long_message_that_comes_late_among_digests(mpi):
+    assert start(mpi, 3, "failures", "late_before_digests") == 0
 
 
 def test_an_error_at_the_server_ends_the_step_everywhere(mpi):

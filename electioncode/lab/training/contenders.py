@@ -7,12 +7,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from electioncode import attacks, codes
 from electioncode.election import Election
-from electioncode.lab.training.collusion import ColludingElection
+from electioncode.lab.training.collusion import colluding_election
 from electioncode.robustness import plan
 from electioncode.transport import Transport
 
@@ -48,10 +49,10 @@ class Contender:
             return {}
         return {worker: attacks.by_name(self.attack, seed) for worker in self.attackers}
 
-    def election(self, transport: Transport, *, seed: int, **policies: str) -> Election:
+    def election(self, transport: Transport, *, seed: int, **policies: Any) -> Election:
         """Make the election, attackers included; ``policies`` are tie and zero."""
         if self.attack == OMNISCIENT:
-            return ColludingElection(self.code, transport, colluders=self.attackers, seed=seed, **policies)
+            return colluding_election(self.code, transport, self.attackers, seed=seed, **policies)
         return Election(self.code, transport, seed=seed, byzantine=self.byzantine(seed), **policies)
 
 
