@@ -132,15 +132,6 @@ def train(data, scheme="bernoulli-2", attack="reverse", **changes):
     return runner.train(one, data, runner.Settings(**settings), InProcessTransport(5))
 
 
-def test_votes_through_a_copy_on_the_cpu_change_nothing():
-    """What models on another device do where the package has no kernels for it."""
-    data = datasets.digits()
-    direct = train(data, weight_decay=0.1, host_copy=False)
-    copied = train(data, weight_decay=0.1, host_copy=True)
-    assert copied.parameters_sha256 == direct.parameters_sha256
-    assert copied.history[-1][3] == direct.history[-1][3]
-
-
 def test_phases_add_up():
     result = train(datasets.digits(), evaluations=2, max_steps=4)
     assert [point[:2] for point in result.history] == [(0, 0), (0.5, 2), (1, 4)]
@@ -226,6 +217,19 @@ def test_colluders_turn_whatever_they_can(name, policy, rng):
         assert not wrong.any()
     else:
         assert wrong.any()
+
+
+def test_colluders_do_the_same_on_a_device(place, rng):
+    (one,) = contenders.build(["bernoulli-2"], 7, 2, "omniscient")
+    x = rng.integers(-1, 2, (7, 200)).astype(np.float32)
+    winners = []
+    for cast in (lambda x: x, place.floats):
+        election = one.election(InProcessTransport(7), seed=3, zero="abstain", tie="random")
+        for j in election.partitions:
+            election.cast(j, cast(x[j]))
+        winners.append(election.resolve())
+    assert winners[1].backend.name == "cuda"
+    assert winners[1] == winners[0]
 
 
 def test_colluders_need_one_process():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import electioncode
+from electioncode import core
 from electioncode.lab.errors import CommandError
 
 
@@ -71,11 +72,15 @@ def _cpu_model() -> str:
 
 
 def check_device(device: str) -> None:
-    """Raise a CommandError unless torch can use the device; make a GPU compute the same bits every time."""
+    """Raise a CommandError unless torch and this package can use it; make a GPU compute the same bits every time."""
     import torch
 
     try:
-        if torch.device(device).type == "cuda":
+        kind = torch.device(device).type
+        why = core.cuda_unavailable() if kind == "cuda" else None if kind == "cpu" else "votes need cpu or cuda"
+        if why is not None:
+            raise CommandError(f"--device {device} cannot be used: {why}")
+        if kind == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by deterministic algorithms
             torch.use_deterministic_algorithms(True)
         torch.zeros(1, device=device)

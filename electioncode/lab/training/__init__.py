@@ -2,8 +2,8 @@
 
 What is trained: `datasets` (images), `cifar` (CIFAR-10's own files), `amazon` (logistic regression on sparse rows) and
 `models`. How: `contenders` names codes and attackers, `collusion` lets attackers see everything, `partitions` keeps
-samples where they are, `server_momentum` does what the published code does, and `host` votes on the CPU for a model
-that is elsewhere. `runner` trains one contender on one task; `report` writes what came out.
+samples where they are, and `server_momentum` does what the published code does. `runner` trains one contender on one
+task; `report` writes what came out.
 """
 
 from __future__ import annotations

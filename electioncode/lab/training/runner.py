@@ -17,7 +17,6 @@ from electioncode.data import Batches
 from electioncode.election import Election
 from electioncode.lab.training import partitions
 from electioncode.lab.training.contenders import Contender
-from electioncode.lab.training.host import HostCopy, needs_copy
 from electioncode.lab.training.server_momentum import ServerMomentum
 from electioncode.optim import Signum
 from electioncode.transport import Transport
@@ -68,7 +67,6 @@ class Settings:
         momentum_at: "worker", as in the paper, or "server", see `ServerMomentum`.
         evaluations: tests per epoch, at its end and evenly before.
         device: of the model, as torch names it.
-        host_copy: vote and update on the CPU whatever the device; None: only if the package cannot do otherwise.
     """
 
     model: str
@@ -87,7 +85,6 @@ class Settings:
     momentum_at: str = "worker"
     evaluations: int = 1
     device: str = "cpu"
-    host_copy: bool | None = None
 
 
 PHASES = ("gradient", "cast", "vote", "evaluation")
@@ -159,9 +156,7 @@ def train(
     """
     model = task.build_model(settings).to(settings.device)
     election = contender.election(transport, seed=settings.seed, tie=settings.tie, zero=settings.zero)
-    copied = needs_copy(settings.device, contender.attack) if settings.host_copy is None else settings.host_copy
-    host = HostCopy(model.parameters()) if copied else None
-    optimizer = _optimizer(host.parameters if host else model.parameters(), settings, election)
+    optimizer = _optimizer(model.parameters(), settings, election)
     batches = _batches(contender, task, settings)
     epoch_steps = steps_per_epoch(task, settings)
     tests = {round(epoch_steps * i / settings.evaluations) for i in range(1, settings.evaluations + 1)}
@@ -185,13 +180,9 @@ def train(
             for partition in election.partitions:
                 task.backward(model, batches.indices(step, partition), batches.seed, step, partition)
                 clock.add("gradient")
-                if host:
-                    host.fetch_gradients()
                 optimizer.cast(partition)
                 clock.add("cast")
             optimizer.step()
-            if host:
-                host.put_values()
             clock.add("vote")
             result.steps += 1
             result.gradients += len(election.partitions)
