@@ -192,7 +192,7 @@ def test_cifar_10(pictures, tmp_path):
         (["fig6a", "--data", "{tmp}/none.csv"], "is not a file; download train.csv"),
         (["fig6a", "--data", "{access}"], "train_rows must be from 1 to 299"),
         (["fig6a", "--data", "{access}", "--train-samples=240", "--curve=x"], "curve must be one of 'no-attack', "),
-        (["fig6a", "--data", "{access}", "--train-samples=100"], "batch_size must be from 1 to num_samples = 100"),
+        (["fig6a", "--data", "{access}", "--train-samples=100"], "batch_size (at most num_samples) must be in 1..100"),
         (["fig6a", "--seeds=0"], "--seeds must be from 1"),
         (["fig6a", "--data", "{access}", "--device=nowhere"], "--device nowhere cannot be used"),
     ],

@@ -32,7 +32,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one process that evaluates, prints and writes files."""
+        """Return whether this is the one process that evaluates, prints and writes files."""
         return self.world is None or self.world.rank == 0
 
     def meet(self) -> None:

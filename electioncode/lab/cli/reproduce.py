@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command to the parser of ``electioncode``."""
     p = subparsers.add_parser(
         "reproduce",
-        help="re-make a figure of the paper",
+        help="run a figure of the paper again",
         description="Runs every curve of a figure of the paper with every seed, prints the table, draws the picture "
         "beside the paper's claim and writes all runs as JSON to OUT/FIGURE-SCALE. A command that was interrupted "
         "goes on where it was.",
