@@ -137,21 +137,16 @@ class MajorityVoteState:
                 first += words_for(p.numel())
         self._layouts: dict[tuple[int, ...], Layout] = {}
         self._voter = self._new_voter()
+        self._forget()
+
+    def _forget(self) -> None:
         self._checksums: dict[int, int] = {}
         self._verifying: Any = None
         self._looked_for_scaler = 0
 
     def _new_voter(self) -> BucketVoter:
-        return voter_of(
-            list(self._slots.values()),
-            self._bucket_vote,
-            self.rank,
-            self.partitions,
-            self.momentum_buffers,
-            self.momentum,
-            self.min_size,
-            self.byzantine,
-        )
+        own = self.rank, self.partitions, self.momentum_buffers, self.momentum, self.min_size, self.byzantine
+        return voter_of(list(self._slots.values()), self._bucket_vote, *own)
 
     @contextmanager
     def partition(self, partition: int) -> Iterator[None]:
@@ -268,11 +263,6 @@ class MajorityVoteState:
         future.wait()
         check_digests({r: bytes(d) for r, d in enumerate(inbox.cpu().numpy())}, self.rank, step)
 
-    def verify(self) -> None:
-        """Compare the winners of the last step now, if verify_every hits it; all ranks call this together."""
-        self._start_to_verify()
-        self._finish_verifying()
-
     # checkpoints
 
     def state_dict(self) -> dict[str, Any]:
@@ -320,7 +310,7 @@ class MajorityVoteState:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._slots, self._layouts = {}, {}
-        self._checksums, self._verifying, self._looked_for_scaler = {}, None, 0
+        self._forget()
 
 
 def majority_vote_hook(state: MajorityVoteState, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 try:
@@ -92,13 +93,7 @@ class ReplicaVote:
         for index, (name, module) in enumerate(modules.items()):
             self.steps[name] = 0
             _sum_plainly(module)
-            module.set_all_reduce_hook(self._hook(index, name))
-
-    def _hook(self, index: int, name: str) -> Callable[[torch.Tensor], None]:
-        def vote(shard: torch.Tensor) -> None:
-            self._vote(index, name, shard)
-
-        return vote
+            module.set_all_reduce_hook(partial(self._vote, index, name))
 
     @torch.no_grad()
     def _vote(self, index: int, name: str, shard: torch.Tensor) -> None:
