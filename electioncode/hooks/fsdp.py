@@ -29,10 +29,10 @@ except ImportError as error:
     ) from error
 
 from electioncode import core
-from electioncode.codes import AllocationCode, uncoded
+from electioncode.codes import AllocationCode
 from electioncode.hooks.exchange import exchange, to_words
 from electioncode.hooks.layout import Layout, ParameterSlot
-from electioncode.hooks.voter import BucketRound, BucketVote
+from electioncode.hooks.voter import BucketRound, BucketVote, code_of
 from electioncode.hooks.voters import voter_of
 from electioncode.votes import PackedSigns, Policies
 
@@ -70,14 +70,10 @@ class ReplicaVote:
         seed: int = 0,
         byzantine: Mapping[int, Callable[..., PackedSigns]] | None = None,
     ) -> None:
-        self._momentum = core.fraction("ReplicaVote", "momentum", momentum)
+        self._momentum = core.number("ReplicaVote", "momentum", momentum, 0, 1, "[)")
         policies = Policies.checked("ReplicaVote", tie, zero, nan, seed)
-        n = dist.get_world_size(group)
-        self.code = uncoded(n) if code is None else code
-        if self.code.num_workers != n:
-            raise ValueError(
-                f"ReplicaVote: code must have a worker for each of the {n} replicas, got {self.code.num_workers}"
-            )
+        self.code = code_of(group, code, "ReplicaVote")
+        n = self.code.num_workers
         if max(len(self.code.partitions(i)) for i in range(n)) > 1:
             raise ValueError("ReplicaVote: code must give each replica one partition at most; use a repetition code")
         self.group = group

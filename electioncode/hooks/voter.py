@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
+from electioncode.codes import AllocationCode, uncoded
 from electioncode.core.tensors import MomentumRule, RandomStream, pack_tensors
 from electioncode.hooks.exchange import exchange, to_words
 from electioncode.hooks.layout import Layout, ParameterSlot, memory_order
@@ -24,6 +26,14 @@ SPARSE = (
     f"{WHO}: gradients must be dense, got a sparse one; use Embedding(sparse=False), and zero='abstain' so "
     "that rows without a gradient do not vote"
 )
+
+
+def code_of(group: Any, code: AllocationCode | None, who: str) -> AllocationCode:
+    """Return the code (None: uncoded), which must have a worker for each rank of the group."""
+    n = dist.get_world_size(group)
+    if code is not None and code.num_workers != n:
+        raise ValueError(f"{who}: code must have a worker for each of the {n} ranks, got {code.num_workers}")
+    return uncoded(n) if code is None else code
 
 
 @dataclass(frozen=True)
@@ -128,9 +138,7 @@ class BucketVoter(ABC):
     def _cast(self, grads: list[torch.Tensor | None], partition: int, step: int) -> Any: ...
 
     @abstractmethod
-    def _fill(
-        self, message: torch.Tensor, layout: Layout, values: torch.Tensor, step: int, partition: int
-    ) -> None: ...
+    def _fill(self, message: torch.Tensor, layout: Layout, values: torch.Tensor, step: int, partition: int) -> None: ...
 
     @abstractmethod
     def _count(self, layout: Layout, messages: torch.Tensor, values: torch.Tensor, step: int) -> PackedSigns: ...

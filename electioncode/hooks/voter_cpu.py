@@ -49,9 +49,7 @@ class CpuBucketVoter(BucketVoter):
             self._vote_locally(layout, words, mask, used, step)
         flags.view(np.uint8)[: -(-len(used) // 8)] = np.packbits(used, bitorder="little")
 
-    def _vote_locally(
-        self, layout: Layout, words: np.ndarray, mask: np.ndarray, used: list[bool], step: int
-    ) -> None:
+    def _vote_locally(self, layout: Layout, words: np.ndarray, mask: np.ndarray, used: list[bool], step: int) -> None:
         """Put the majority of the partitions that this rank holds in place of the last one's votes."""
         d = 64 * words.size
         rows = [PackedSigns(words.copy(), d, mask.copy())]

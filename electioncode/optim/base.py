@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from electioncode.core import tensors
+from electioncode.election import Election
 from electioncode.votes import PackedSigns, new_votes, outputs
-
-if TYPE_CHECKING:
-    from electioncode.election import Election
 
 _FLAGS = {"maximize": False, "foreach": None, "capturable": False, "differentiable": False, "fused": None}
 _UNSUPPORTED = {

@@ -27,11 +27,9 @@ class Tally:
     """
 
     def __init__(self, d: int, max_votes: int) -> None:
-        if d < 0:
-            raise ValueError(f"Tally: d must be at least 0, got {d}")
         if not 1 <= max_votes <= MAX_TOTAL_WEIGHT:
             raise ValueError(f"Tally: max_votes must be from 1 to 2**40, got {max_votes}")
-        self.d = int(d)
+        self.d = core.integer("Tally", "d", d, 0)
         self.max_votes = int(max_votes)
         self._free: list[Any] = []
         self._scratch: dict[bool, PackedSigns] = {}
@@ -136,13 +134,7 @@ class Tally:
         return [row for row, _ in rows], [plane for _, plane in rows]
 
     def majority(
-        self,
-        tie: str = "plus",
-        *,
-        seed: int = 0,
-        step: int = 0,
-        stream: int = 0,
-        out: PackedSigns | None = None,
+        self, tie: str = "plus", *, seed: int = 0, step: int = 0, stream: int = 0, out: PackedSigns | None = None
     ) -> PackedSigns:
         """Return the majority so far, PackedSigns ``(d,)``, as `majority` of all votes added; the count goes on."""
         policy = core.choice("Tally.majority", "tie", tie, core.TIE)
