@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", "GLOO_SOCKET_IFNAME": "lo"}
+TESTS = HERE.parent
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(HERE)}
 
 
 def start(num_ranks: int, program: str, *scenarios: object, timeout: float = 400) -> None:
-    """Runs functions of tests/distributed/<program>.py, one after the other, in every rank of one Gloo job.
+    """Run functions of the program "folder/name", one after the other, in every rank of one Gloo job.
 
     A scenario is a name, or "name:argument:argument". Fails, with the output, where a rank does.
     """

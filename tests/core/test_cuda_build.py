@@ -16,7 +16,7 @@ import pytest
 import electioncode as ec
 from electioncode.core import backend, native
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 KERNELS = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
 MOST_REGISTERS = 128
 # 42 planes, for weights up to 2**40, are 84 registers.

@@ -1,6 +1,6 @@
 """One import of PyTorch for all ranks of a job: imports the program, then forks the ranks.
 
-    python forked.py <ranks> <program> <scenario>[:<argument>...]...
+    python forked.py <ranks> <folder>/<program> <scenario>[:<argument>...]...
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def rank_main(rank: int, size: int, store: str, program, scenarios: list[str]) -> int:
@@ -38,7 +36,10 @@ def rank_main(rank: int, size: int, store: str, program, scenarios: list[str]) -
 
 
 def main() -> None:
-    size, program, scenarios = int(sys.argv[1]), importlib.import_module(sys.argv[2]), sys.argv[3:]
+    size, scenarios = int(sys.argv[1]), sys.argv[3:]
+    folder, name = sys.argv[2].split("/")
+    sys.path.insert(0, str(Path(__file__).parents[1] / folder / "programs"))
+    program = importlib.import_module(name)
     ranks = {}
     with tempfile.TemporaryDirectory() as folder:
         for rank in range(size):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from checks import emulated
 from elections import Tampering, gradients
-from transport import D, counts, equal, limit, quorum, same, transport, verified, workers
+from torch_transport import D, counts, equal, limit, quorum, same, transport, verified, workers
 
 import electioncode as ec
 from electioncode.election import Election

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", "PYTHONPATH": str(TESTS / "helpers")}
 
 
 class Launcher(NamedTuple):
@@ -65,17 +66,20 @@ def _open_mpi_on_path() -> str | None:
 def start(
     name: str, num_processes: int, program: str, *args: object, timeout: float = 300, survive: bool = False
 ) -> int:
-    """Runs tests/mpi/<program>.py and returns its exit code; fails, with its output, where it hangs.
+    """Return the exit code of the program "folder/name", which is tests/folder/programs/name.py.
+
+    A hang fails the test and shows the output.
 
     An exception in one process ends all of them (that is what ``-m mpi4py`` is for).
     """
     launcher = find(name)
     if launcher is None:
         pytest.skip(f"{name} is not installed (make test installs it)")
-    python = [sys.executable, "-m", "mpi4py", str(HERE / f"{program}.py"), *map(str, args)]
+    folder, name = program.split("/")
+    python = [sys.executable, "-m", "mpi4py", str(TESTS / folder / "programs" / f"{name}.py"), *map(str, args)]
     options = [launcher.lets_survive] if survive else []
     command = [*launcher.command, *options, "-n", str(num_processes), *python]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", **launcher.environment}
+    environment = {**os.environ, **ENVIRONMENT, **launcher.environment}
     process = subprocess.Popen(
         command,
         env=environment,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
+from elections import Tampering, Without, cast, expected, garbage_of, gradients, vote
 from mpi4py import MPI
 
 import electioncode as ec
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from elections import Tampering, Without, cast, expected, garbage_of, gradients, vote
 
 __all__ = ["Tampering", "Without", "cast", "expected", "garbage_of", "gradients", "main", "same", "vote"]
 

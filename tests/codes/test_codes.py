@@ -12,7 +12,7 @@ import pytest
 
 from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
 
-VECTORS = json.loads((Path(__file__).parent / "data" / "code_vectors.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[1] / "helpers" / "data" / "code_vectors.json").read_text())
 
 
 def rows_of(code: AllocationCode) -> list[str]:

@@ -17,7 +17,7 @@ from electioncode import reference
 from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
 from electioncode.robustness import TIES, Tolerance, enumeration, integer_program, tolerance
 
-VECTORS = json.loads((Path(__file__).parent / "data" / "code_vectors.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[1] / "helpers" / "data" / "code_vectors.json").read_text())
 
 
 def outcomes(total: int, tie: str) -> set[int]:

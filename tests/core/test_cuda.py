@@ -327,7 +327,7 @@ def test_frames_of_a_device(place, rng):
 
 def test_the_benchmark(place, monkeypatch, rng):
     """bench/gpu.py: its checks find what is wrong, and every row that it would time runs."""
-    spec = importlib.util.spec_from_file_location("gpu", Path(__file__).parent.parent / "bench" / "gpu.py")
+    spec = importlib.util.spec_from_file_location("gpu", Path(__file__).parents[2] / "bench" / "gpu.py")
     gpu = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(gpu)
     monkeypatch.setattr(gpu, "DEVICE", place.device)
@@ -350,7 +350,7 @@ def test_the_benchmark(place, monkeypatch, rng):
 def test_the_benchmark_refuses_where_there_is_no_gpu():
     if core.cuda_unavailable() is None:
         pytest.skip("there is a GPU")
-    script = Path(__file__).parent.parent / "bench" / "gpu.py"
+    script = Path(__file__).parents[2] / "bench" / "gpu.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "measured nothing: " in done.stderr

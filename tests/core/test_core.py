@@ -64,7 +64,8 @@ def test_the_guard_page_works():
         "import numpy as np, ctypes, sys; sys.path.insert(0, sys.argv[1]); from guard import guarded;"
         "a = guarded(8, True); ctypes.string_at(a.ctypes.data, 9)"
     )
-    done = subprocess.run([sys.executable, "-c", code, os.path.dirname(__file__)], check=False, capture_output=True)
+    helpers = os.path.join(os.path.dirname(__file__), "..", "helpers")
+    done = subprocess.run([sys.executable, "-c", code, helpers], check=False, capture_output=True)
     assert done.returncode < 0
 
 
@@ -268,7 +269,7 @@ def test_versions_agree():
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm (binutils)")
 def test_instruction_set_code_does_not_leak(tmp_path):
     """Objects built with wide-register flags export their table and nothing weak: see csrc/README.md."""
-    source = os.path.join(os.path.dirname(__file__), "..", "csrc", "cpu")
+    source = os.path.join(os.path.dirname(__file__), "..", "..", "csrc", "cpu")
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         pytest.skip("needs a C++ compiler")

@@ -11,7 +11,7 @@ import pytest
 from ranks import run
 
 pytest.importorskip("torch")
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 # PyTorch aborts a process if a thread of Gloo lets go of a tensor while the interpreter ends: about 1 run of 100, on a

@@ -9,4 +9,4 @@ pytest.importorskip("torch.distributed.checkpoint")
 
 
 def test_ranks_save_the_momentum_of_their_partitions_together():
-    start(2, "checkpoint", "resume")
+    start(2, "optim/checkpoint", "resume")

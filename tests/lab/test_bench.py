@@ -308,7 +308,7 @@ def test_wrong_arguments(arguments, capsys):
 
 def test_under_pytest_benchmark():
     pytest.importorskip("pytest_benchmark")
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     env = {**os.environ, "ELECTIONCODE_BENCH_D": "300", "ELECTIONCODE_BENCH_POOL_MIB": "1"}
     env |= {"ELECTIONCODE_BENCH_THREADS": "1", "ELECTIONCODE_BENCH_ISA": "scalar"}
     command = [

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 
 import torch.distributed as dist
+from elections import expected, gradients, vote
 
 import electioncode as ec
 from electioncode.transport import TorchTransport
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from elections import expected, gradients, vote
 
 dist.init_process_group("gloo")
 rank, code = dist.get_rank(), ec.uncoded(dist.get_world_size())
