@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-from ranks import run
+from launch import under_mpi, under_torchrun
 
 pytest.importorskip("torch")
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -21,18 +20,16 @@ ABORTED_AT_EXIT = "terminate called without an active exception"
 
 def torchrun(num_ranks, name, *options, folder=None):
     """The output; folder: where it writes, put back if it has to run again."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_ranks)]
-    command = [*launcher, str(EXAMPLES / name), *options]
     kept = folder and shutil.copytree(folder, folder.with_suffix(".kept"), dirs_exist_ok=True)
     try:
-        return run(command, 500)
+        return under_torchrun(num_ranks, EXAMPLES / name, *options)
     except pytest.fail.Exception as failure:
         if ABORTED_AT_EXIT not in str(failure):
             raise
     if folder:
         shutil.rmtree(folder)
         shutil.copytree(kept, folder)
-    return run(command, 500)
+    return under_torchrun(num_ranks, EXAMPLES / name, *options)
 
 
 def test_ddp_with_a_checkpoint_on_the_way(tmp_path):
@@ -71,14 +68,8 @@ def test_gpt():
 
 def test_mpi_loop():
     pytest.importorskip("mpi4py")
-    program = Path(sys.prefix) / "bin" / "mpiexec.hydra"
-    if not program.exists():
-        pytest.skip("mpich is not installed (make test installs it)")
-    options = ["-genv", "MPIR_CVAR_ENABLE_HEAVY_YIELD", "1", "-genv", "MPI4PY_LIBMPI"]
-    library = Path(sys.prefix) / "lib" / "libmpi.so.12"
-    python = [sys.executable, "-m", "mpi4py", str(EXAMPLES / "mpi_loop.py"), "--steps=20"]
-    output = run([str(program), *options, str(library), "-n", "4", *python], 400)
-    assert "bit-identical" in output
+    status, output = under_mpi("mpich", 4, str(EXAMPLES / "mpi_loop.py"), "--steps=20")
+    assert status == 0 and "bit-identical" in output
     assert len(set(re.findall(r"parameters (\w+)", output))) == 1
 
 

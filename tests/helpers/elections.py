@@ -24,6 +24,10 @@ def cast(election: Election, x: np.ndarray) -> None:
         election.cast(partition, x[partition])
 
 
+def same(winner: ec.PackedSigns, other: ec.PackedSigns, what: object) -> None:
+    assert winner == other, what
+
+
 def vote(election: Election, x: np.ndarray) -> ec.PackedSigns:
     cast(election, x)
     return election.resolve(x.shape[1])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launch import start
+from launch import under_mpi
 
 import electioncode as ec
 from electioncode.lab.cli.main import main
@@ -48,7 +48,7 @@ def in_process(num_workers):
 def test_equals_training_in_one_process_and_repels_liars(mpi, topology, workers, tmp_path):
     where = ["--transport=mpi", f"--topology={topology}", f"--out={tmp_path}", "--name=many"]
     size = workers + (topology == "server")
-    assert start(mpi, size, "lab/training", "train", *options(workers), *where, timeout=500) == 0
+    assert under_mpi(mpi, size, "-m", "electioncode", "train", *options(workers), *where).status == 0
     summary, alone = read(tmp_path / "many"), in_process(workers)
     assert tuple(summary) == NAMES
     sha = {name: entry["parameters_sha256"] for name, entry in summary.items()}
@@ -64,10 +64,10 @@ def test_equals_training_in_one_process_and_repels_liars(mpi, topology, workers,
         assert entry["bytes_sent_per_worker_per_step"] == receivers * one_frame
 
 
-def test_a_wrong_number_of_processes_is_explained_once(tmp_path, capfd):
+def test_a_wrong_number_of_processes_is_explained_once(tmp_path):
     wrong = ["--workers=5", "--byzantine=1", "--transport=mpi", f"--out={tmp_path}"]
-    assert start("mpich", 3, "lab/training", "train", *wrong, timeout=400) != 0
-    printed = capfd.readouterr().out
+    status, printed = under_mpi("mpich", 3, "-m", "electioncode", "train", *wrong)
+    assert status != 0
     assert printed.count("5 workers and the server over MPI need 6 processes, got 3") == 1
     assert "mpiexec -n 6 " in printed
     assert "Traceback" not in printed
@@ -81,7 +81,8 @@ def test_a_figure_ends_with_the_same_parameters_over_mpi_and_in_one_process(tmp_
     tiny = ["--scale=small", "--model=resnet18-2", "--train-samples=160", "--test-samples=30", "--epochs=2"]
     tiny += ["--curve=uncoded", "--curve=bernoulli-2.5"]
     command = ["reproduce", "fig4a", f"--data={tmp_path}", *tiny]
-    assert start("mpich", 6, "lab/training", *command, "--transport=mpi", f"--out={tmp_path}/many", timeout=500) == 0
+    over_mpi = ["--transport=mpi", f"--out={tmp_path}/many"]
+    assert under_mpi("mpich", 6, "-m", "electioncode", *command, *over_mpi).status == 0
     before = torch.get_num_threads()
     assert main([*command, "--transport=in-process", "--jobs=1", f"--out={tmp_path}/one"]) == 0
     torch.set_num_threads(before)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from ranks import start
+from launch import over_gloo
 
 pytest.importorskip("torch.distributed.checkpoint")
 
 
 def test_ranks_save_the_momentum_of_their_partitions_together():
-    start(2, "optim/checkpoint", "resume")
+    over_gloo(2, "optim/checkpoint", "resume")

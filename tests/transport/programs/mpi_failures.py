@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
-from common import Tampering, cast, expected, garbage_of, gradients, main, same, vote
+from elections import Tampering, cast, expected, garbage_of, gradients, same, vote
 from mpi4py import MPI
+from mpi_ranks import meet
 
 import electioncode as ec
 from electioncode.election import Election
@@ -17,13 +19,6 @@ from electioncode.transport import MPITransport, mailbox, mpi
 world = MPI.COMM_WORLD
 D = 3000
 HUGE = 4 << 20  # bytes: beyond what is received only to be dropped
-
-
-def meet() -> None:
-    """A barrier that sleeps."""
-    request = world.Ibarrier()
-    while not request.Test():
-        time.sleep(1e-3)
 
 
 GARBAGE = {
@@ -56,6 +51,7 @@ def garbage(topology: str) -> None:
                 assert election.stats.abstentions == {1: 1}, (name, election.stats)
 
 
+@patch.object(mpi, "_CLOSE_SECONDS", 0.2)  # nobody will ever fetch it
 def huge(topology: str) -> None:
     """A message far too long is not received at all, and its sender not heard again: no memory, no hang."""
     n = world.size - (topology == "server")
@@ -63,7 +59,6 @@ def huge(topology: str) -> None:
     liar = world.rank == 1 + (topology == "server")
     transport = MPITransport(topology=topology)
     tampering = Tampering(transport, lambda m, before: m)
-    mpi._CLOSE_SECONDS = 0.2  # nobody will ever fetch it
     with Election(code, tampering if liar else transport) as election:
         for step in range(4):
             tampering.change = (lambda m, before: bytes(HUGE)) if step == 1 else lambda m, before: m
@@ -145,12 +140,13 @@ def behind() -> None:
     assert all(digest == digests[0] for digest in digests)
 
 
+@patch.object(mpi, "_CLOSE_SECONDS", 0.2)  # the last result is never fetched
+@patch.object(mailbox, "MAX_UNFETCHED", 4)
 def far_behind() -> None:
     """Results for a worker that does not fetch them are kept, up to a limit; then it is told so."""
     code = ec.uncoded(world.size - 1)
     x = [ec.pack(row) for row in gradients(code, 1 << 19, 0)]  # not eager: the memory is the server's
-    limit = mailbox.MAX_UNFETCHED = 4
-    mpi._CLOSE_SECONDS = 0.2  # the last one is never fetched
+    limit = mailbox.MAX_UNFETCHED
 
     def step() -> bytes:
         for partition in election.partitions:
@@ -214,11 +210,11 @@ def limit(topology: str) -> None:
             seen.extend(None if m is None else len(m) for m in messages)
             return b"result"
 
-        lengths = [size - 1, size, size + 1]
+        lengths = [size - 1, size, size + 1, size]
         messages = {w: np.zeros(lengths[w], dtype=np.uint8) for w in transport.workers}
         transport.exchange(messages, size, decode)
         if counts(transport):
-            heard = [size - 1, size, None]
+            heard = [size - 1, size, None, size][: transport.num_workers]
             if transport.workers == (2,):
                 heard[2] = size + 1  # its own message took no way
             assert seen == heard, (size, seen)
@@ -239,6 +235,7 @@ def failing_server() -> None:
     transport.close()
 
 
+@patch.object(mailbox, "MAX_UNFETCHED", 10**6)
 def flood() -> None:
     """A worker that sends many messages a step, of this step and others, has one vote and holds nobody up."""
     code = ec.uncoded(world.size - 1)
@@ -252,7 +249,6 @@ def flood() -> None:
                 for other in range(step + 1):
                     for _ in range(20):
                         transport._outbox.send(bytes(100), [0], other)
-                    mailbox.MAX_UNFETCHED = 10**6
             winner = election.resolve(D)
             same(winner, expected(code, x, step, {0}), step)
         if world.rank == 0:
@@ -273,9 +269,9 @@ def ahead() -> None:
             same(winner, expected(code, x, step, {0} if step in (1, 2) else set()), step)
 
 
+@patch.object(mpi, "_CLOSE_SECONDS", 0.1)
 def unclosed() -> None:
     """Results reach a worker that fetches them after the server has closed, or just gone on."""
-    mpi._CLOSE_SECONDS = 0.1
     code = ec.uncoded(world.size - 1)
     x = gradients(code, 1 << 20, 0)
     for close in (True, False):
@@ -299,9 +295,9 @@ def unclosed() -> None:
         same(winner, expected(code, x, 0), "after all")
 
 
+@patch.object(mpi, "_CLOSE_SECONDS", 0.2)
 def leaves(how: str, survivors: str = "") -> None:
     """A worker goes away after a step: in order, by an error, or by dying."""
-    mpi._CLOSE_SECONDS = 0.2
     code = ec.uncoded(world.size - 1)
     election = Election(code, MPITransport())
     x = gradients(code, D, 0)
@@ -321,8 +317,3 @@ def leaves(how: str, survivors: str = "") -> None:
         while len(os.listdir(survivors)) < world.size - 1:
             time.sleep(1e-2)
         os._exit(0)  # MPI's own end may wait for the dead
-
-
-if __name__ == "__main__":
-    scenarios = (garbage, huge, limit, late, quorum, behind, far_behind, silent_server, failing_server, flood, ahead)
-    main({f.__name__: f for f in (*scenarios, unclosed, leaves)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from common import expected, gradients, main, same, vote
+from elections import expected, gradients, same, vote
 from mpi4py import MPI
 
 import electioncode as ec
@@ -23,14 +23,22 @@ def codes(n: int) -> list[ec.AllocationCode]:
     return found
 
 
-def equal(topology: str) -> None:
+def first(size: str) -> MPI.Comm | None:
+    """A communicator of the first processes; None in the others."""
+    comm = world.Split(0 if world.rank < int(size) else MPI.UNDEFINED, world.rank)
+    return None if comm == MPI.COMM_NULL else comm
+
+
+def equal(topology: str, size: str) -> None:
     """Every code, policy, size and attack: in all processes the bits of the in-process election."""
-    n = world.size - (topology == "server")
+    comm, n = first(size), int(size) - (topology == "server")
+    if comm is None:
+        return
     liars = {0: attacks.reverse(), n - 1: attacks.random(seed=3)}
     policies = (("plus", "plus"), ("random", "random"), ("abstain", "abstain"), ("minus", "random"))
     for code, (tie, zero) in itertools.product(codes(n), policies):
         rules = {"tie": tie, "zero": zero, "seed": 7, "byzantine": {} if tie == "minus" else liars}
-        with Election(code, MPITransport(topology=topology), **rules) as election:
+        with Election(code, MPITransport(comm, topology=topology), **rules) as election:
             assert isinstance(election.transport, Transport)
             workers = election.transport.workers
             assert election.partitions == (code.partitions(workers[0]) if workers else ())
@@ -41,15 +49,17 @@ def equal(topology: str) -> None:
             assert election.stats.abstentions == {}
 
 
-def perfect(topology: str) -> None:
+def perfect(topology: str, size: str) -> None:
     """A perfect code under attack gives the winner without attack; uncoded does not."""
-    n = world.size - (topology == "server")
+    comm, n = first(size), int(size) - (topology == "server")
+    if comm is None:
+        return
     byzantine = dict.fromkeys(range(n // 2), attacks.reverse())
     differs = []
     for code in (ec.deterministic(n, n // 2), ec.uncoded(n)):
         with (
-            Election(code, MPITransport(topology=topology)) as clean,
-            Election(code, MPITransport(topology=topology), byzantine=byzantine) as attacked,
+            Election(code, MPITransport(comm, topology=topology)) as clean,
+            Election(code, MPITransport(comm, topology=topology), byzantine=byzantine) as attacked,
         ):
             x = np.random.default_rng(5).standard_normal((n, 5000)).astype(np.float32)
             differs.append(vote(clean, x) != vote(attacked, x))
@@ -146,7 +156,3 @@ def misuse() -> None:
         assert "closed" in str(caught)
     else:
         raise AssertionError("no error")
-
-
-if __name__ == "__main__":
-    main({f.__name__: f for f in (equal, perfect, bytes_on_the_wire, subcommunicators, apart, alone, misuse)})

@@ -10,7 +10,8 @@ import warnings
 import numpy as np
 import torch
 import torch.distributed as dist
-from elections import Tampering, expected, garbage_of, gradients, vote
+from checks import raised
+from elections import Tampering, expected, garbage_of, gradients, same, vote
 
 import electioncode as ec
 from electioncode import attacks, frame
@@ -19,19 +20,6 @@ from electioncode.transport import TorchTransport, Transport, collective, gloo, 
 
 D = 3000
 EXPECTED_STATUS = {1: 7} if "dies" in " ".join(os.sys.argv) else {}
-
-
-def same(winner, other, what) -> None:
-    assert winner == other, f"rank {dist.get_rank()}: {what}"
-
-
-def raised(call, kind, text) -> None:
-    try:
-        call()
-    except kind as error:
-        assert text in str(error), error
-    else:
-        raise AssertionError(f"no {kind.__name__} with {text!r}")
 
 
 def workers(topology: str) -> int:

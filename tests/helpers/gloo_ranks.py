@@ -1,19 +1,18 @@
-"""One import of PyTorch for all ranks of a job: imports the program, then forks the ranks.
+"""Play scenarios in every rank of a Gloo job, with one import of PyTorch for all: the ranks are forked.
 
-    python forked.py <ranks> <folder>/<program> <scenario>[:<argument>...]...
+    python gloo_ranks.py <ranks> <folder>/<program> <scenario>...
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from scenarios import load, play
 
 
 def rank_main(rank: int, size: int, store: str, program, scenarios: list[str]) -> int:
@@ -21,12 +20,7 @@ def rank_main(rank: int, size: int, store: str, program, scenarios: list[str]) -
     try:
         dist.init_process_group("gloo", store=dist.FileStore(store, size), rank=rank, world_size=size)
         for scenario in scenarios:
-            name, *arguments = scenario.split(":")
-            try:
-                getattr(program, name)(*arguments)
-            except BaseException:
-                print(f"rank {rank}, {scenario}:", file=sys.stderr)
-                raise
+            play(program, scenario, rank)
             dist.barrier()
         dist.destroy_process_group()
     except BaseException:
@@ -36,10 +30,7 @@ def rank_main(rank: int, size: int, store: str, program, scenarios: list[str]) -
 
 
 def main() -> None:
-    size, scenarios = int(sys.argv[1]), sys.argv[3:]
-    folder, name = sys.argv[2].split("/")
-    sys.path.insert(0, str(Path(__file__).parents[1] / folder / "programs"))
-    program = importlib.import_module(name)
+    size, program, scenarios = int(sys.argv[1]), load(sys.argv[2]), sys.argv[3:]
     ranks = {}
     with tempfile.TemporaryDirectory() as folder:
         for rank in range(size):
