@@ -73,6 +73,11 @@ def over_gloo(num_ranks: int, program: str, *scenarios: str) -> None:
     run([sys.executable, "-W", "error", str(HELPERS / "gloo_ranks.py"), str(num_ranks), program, *scenarios])
 
 
+def script_over_gloo(num_ranks: int, script: Path, *options: str) -> str:
+    """Return the output of a file whose ranks are forked in the environment that torchrun would give them."""
+    return run([sys.executable, str(HELPERS / "gloo_ranks.py"), str(num_ranks), str(script), *options])
+
+
 def under_torchrun(num_ranks: int, program: Path, *options: str) -> str:
     """Return the output of a program under torchrun."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_ranks)]
