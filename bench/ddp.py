@@ -1,9 +1,9 @@
-"""A step of DDP by votes against its own all-reduce, in one run on Gloo: time, its shares, and bytes.
+"""Compare a step of DDP by votes with its own all-reduce, in one run on Gloo: time, its shares, and bytes.
 
     python bench/ddp.py [--ranks 3 6] [--width 512] [--steps 20] [--bucket-mb 1]
 
-The three ways take turns, step by step, so that noise falls on all alike; medians of rank 0. All ranks of one machine
-share its cores and its memory instead of a network: bytes are what carries over to one, times are not.
+The three ways take turns, step by step, so that noise falls on all alike; numbers are medians of rank 0. The ranks
+share the cores and the memory of one machine. Over a network, bytes would be the same; times would not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel as DDP
 
-from electioncode.hooks import ddp, layout, voter
+from electioncode.hooks import ddp, voter
 
 LAYERS = 8
 
@@ -47,9 +47,9 @@ def rank_main(rank: int, ranks: int, arguments: argparse.Namespace, store: str, 
     torch.set_num_threads(1)
     ddp_options = {"bucket_cap_mb": arguments.bucket_mb, "gradient_as_bucket_view": True}
     dist.init_process_group("gloo", store=dist.FileStore(store, ranks), rank=rank, world_size=ranks)
-    voter.Ballots.message = timed(times, "pack", voter.Ballots.message)
-    layout.Poll.majority = timed(times, "count", layout.Poll.majority)
-    ddp.MajorityVoteState._count = timed(times, "count and write", ddp.MajorityVoteState._count)
+    voter.BucketRound.message = timed(times, "pack", voter.BucketRound.message)
+    voter.BucketVote.majority = timed(times, "count", voter.BucketVote.majority)
+    voter.BucketRound.count = timed(times, "count and write", voter.BucketRound.count)
     models = {name: DDP(network(arguments.width), **ddp_options) for name in ("all-reduce", "vote")}
     state = ddp.MajorityVoteState(models["vote"], momentum=0.9)
     buckets = set()
@@ -59,7 +59,7 @@ def rank_main(rank: int, ranks: int, arguments: argparse.Namespace, store: str, 
         return ddp.majority_vote_hook(state, bucket)
 
     models["vote"].register_comm_hook(state, hook)
-    momentum = {"all-reduce": 0.9, "vote": 0.0}  # the vote's is the hook's
+    momentum = {"all-reduce": 0.9, "vote": 0.0}  # the hook has the vote's
     optimizers = {k: torch.optim.SGD(m.parameters(), lr=1e-4, momentum=momentum[k]) for k, m in models.items()}
     x = torch.randn(32, arguments.width, generator=torch.Generator().manual_seed(rank))
 
@@ -77,11 +77,11 @@ def rank_main(rank: int, ranks: int, arguments: argparse.Namespace, store: str, 
         update = time.perf_counter()
         optimizer.step()
         end = time.perf_counter()
-        wait = times["count starts"] - times["pack ends"]  # of the last bucket: no backward is left to hide it
+        wait = times["count starts"] - times["pack ends"]  # for the last bucket, which no backward hides
         return end - start, {**times, "update": end - update, "wait": wait}
 
     totals, shares = defaultdict(list), defaultdict(list)
-    for number in range(arguments.steps + 3):  # buckets are rebuilt after the first
+    for number in range(arguments.steps + 3):  # DDP rebuilds its buckets after the first step
         for way, name, communicate in (
             ("alone", "all-reduce", False),
             ("all-reduce", "all-reduce", True),
@@ -105,7 +105,8 @@ def report(ranks, buckets, state, model, totals, shares) -> None:
     write = part["count and write"] - part["count"]
     sent, dense = state.bytes_sent / state.step, 2 * (ranks - 1) / ranks * 4 * d
     print(f"{ranks} ranks, {d:,} parameters, {buckets} buckets")
-    print(f"  a rank sends {sent:,.0f} bytes a step; float32 all-reduce {dense:,.0f}: {dense / sent:.1f} times as many")
+    times = dense / sent
+    print(f"  each rank sends {sent:,.0f} bytes per step; float32 all-reduce {dense:,.0f}: {times:.1f} times as many")
     print(f"  step: alone {ms['alone']:.1f} ms, all-reduce {ms['all-reduce']:.1f} ms, vote {ms['vote']:.1f} ms")
     print(
         f"  of the vote: momentum and pack {part['pack']:.1f} ms, exchange of the last bucket {part['wait']:.1f} ms "

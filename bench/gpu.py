@@ -1,19 +1,20 @@
-"""Every CUDA kernel on one GPU: checked against the CPU's results, then timed against the device's own copy.
+"""Check every CUDA kernel on one GPU against the CPU's results, then time it against the device's own copy.
 
     python bench/gpu.py                     # d = 11,173,962 (ResNet-18) and d = 10^9
     python bench/gpu.py --quick             # the checks, and 11,173,962 alone
     python bench/gpu.py --json table.json
 
 Checks use fresh random inputs, and outputs that hold garbage before. Times are GPU times between two events around a
-CUDA graph of calls, the median of several; calls go through buffers of more than four times the L2 cache in turn. A
-row's share is its bytes (the fewest that must move) a second over those of a device-to-device copy of as many bytes in
-the same run. Needs a GPU, torch with CUDA, and electioncode built where nvcc is; says so and ends otherwise.
+CUDA graph of calls, the median of several; calls take turns on buffers of more than four times the L2 cache. A row's
+share is its bytes per second (the fewest bytes that must move) over those of a device-to-device copy of as many bytes
+in the same run. Needs a GPU, torch with CUDA, and electioncode built with nvcc; says so and ends otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,11 +25,12 @@ import numpy as np
 
 import electioncode as ec
 from electioncode import core
+from electioncode.lab.bench import RESNET18_COORDINATES as RESNET18
+from electioncode.lab.bench import RESNET18_SHAPES
 
-RESNET18 = 11_173_962
 LARGE = 1_000_000_000
 STEP_VOTERS = 15
-DEVICE = "cuda"  # tests have another, through the emulated kernels
+DEVICE = "cuda"  # tests put the emulated device here
 
 
 def refuse(why: str) -> None:
@@ -50,23 +52,15 @@ def import_torch() -> Any:
 
 
 def resnet18_sizes() -> list[int]:
-    """Elements of each parameter of ResNet-18 for CIFAR-10, in order."""
-    sizes, width = [3 * 64 * 9, 64, 64], 64
-    for planes, stride in ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1)):
-        sizes += [width * planes * 9, planes, planes, planes * planes * 9, planes, planes]
-        if stride != 1 or width != planes:
-            sizes += [width * planes, planes, planes]
-        width = planes
-    sizes += [512 * 10, 10]
-    assert sum(sizes) == RESNET18
-    return sizes
+    """Return the elements of each parameter of ResNet-18 for CIFAR-10, in order."""
+    return [math.prod(shape) for shape in RESNET18_SHAPES]
 
 
 # Checks
 
 
 def poisoned(torch: Any, shape: Sequence[int], dtype: Any) -> Any:
-    """Memory of all ones: no result may be left from it."""
+    """Make memory of all ones, which no result may show."""
     t = torch.empty(tuple(shape), dtype=dtype, device=DEVICE)
     t.view(torch.uint8).fill_(0xFF)
     return t
@@ -80,13 +74,13 @@ def on_gpu(torch: Any, votes: ec.PackedSigns) -> ec.PackedSigns:
 
 
 def dirty(torch: Any, shape: tuple[int, ...], d: int, masked: bool) -> ec.PackedSigns:
-    size = (*shape, (d + 63) // 64)
+    size = (*shape, core.words_for(d))
     planes = [poisoned(torch, size, torch.int64) for _ in range(1 + masked)]
     return ec.PackedSigns(planes[0], d, planes[1] if masked else None)
 
 
 def check(torch: Any, rng: np.random.Generator, sizes: Sequence[int], most_voters: int = 255) -> int:
-    """Compares every operation with the CPU's; the number of comparisons. AssertionError where one differs."""
+    """Compare every operation with the CPU's; return the number of comparisons. AssertionError if one differs."""
     count = 0
 
     def equal(what: str, ours: Any, theirs: Any) -> None:
@@ -160,7 +154,7 @@ def check(torch: Any, rng: np.random.Generator, sizes: Sequence[int], most_voter
 
 
 class Sets:
-    """Copies of a case's buffers, enough to outgrow the L2 cache four times."""
+    """The copies of a case's buffers: enough to outgrow the L2 cache four times."""
 
     def __init__(self, torch: Any, nbytes: int) -> None:
         properties = torch.cuda.get_device_properties(0)
@@ -175,12 +169,12 @@ class Sets:
 
 
 def seconds_each(torch: Any, calls: Sequence[Callable[[], Any]], repeats: int = 9) -> float:
-    """GPU seconds of one call: a graph of all of them, replayed between two events, the median of several."""
+    """Return the GPU seconds of one call: the median of several replays of a graph of all calls, between two events."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for call in calls:
-            call()  # warm up: modules load, torch takes its memory
+            call()  # warm up: modules load, torch allocates
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -199,7 +193,7 @@ def seconds_each(torch: Any, calls: Sequence[Callable[[], Any]], repeats: int = 
 
 
 def copy_speed(torch: Any, nbytes: int) -> float:
-    """Bytes a second, read and written, of a device-to-device copy that moves as many."""
+    """Return bytes per second, read and written, of a device-to-device copy that moves as many bytes."""
     half = max(nbytes // 2, 1)
     pairs = [[torch.empty(half, dtype=torch.uint8, device=DEVICE) for _ in range(2)] for _ in Sets(torch, nbytes)]
     for a, b in pairs:
@@ -208,13 +202,15 @@ def copy_speed(torch: Any, nbytes: int) -> float:
 
 
 class Table:
+    """The rows that were timed, printed as they come."""
+
     def __init__(self, torch: Any) -> None:
         self.torch = torch
         self.rows: list[dict[str, Any]] = []
         self._copies: dict[int, float] = {}
 
     def time(self, what: str, d: int, nbytes: int, build: Callable[[], Callable[[], Any]]) -> float | None:
-        """`build` makes a set of buffers and returns the call on it."""
+        """Time one row; `build` makes a set of buffers and returns the call on it."""
         torch = self.torch
         try:
             calls = [build() for _ in Sets(torch, nbytes)]
@@ -234,15 +230,12 @@ class Table:
         return seconds
 
 
-def row_words(d: int) -> int:
-    return (d + 63) // 64
-
-
 def time_all(torch: Any, table: Table, d: int, voters: Sequence[int]) -> None:
-    words = 8 * row_words(d)
+    """Time every operation at d coordinates."""
+    words = 8 * core.words_for(d)
 
     def random_votes(*shape: int) -> ec.PackedSigns:
-        bits = torch.randint(-(2**63), 2**63 - 1, (*shape, row_words(d)), dtype=torch.int64, device=DEVICE)
+        bits = torch.randint(-(2**63), 2**63 - 1, (*shape, core.words_for(d)), dtype=torch.int64, device=DEVICE)
         if d % 64:
             bits[..., -1] &= (1 << (d % 64)) - 1
         return ec.PackedSigns(bits, d)
@@ -289,17 +282,18 @@ def time_all(torch: Any, table: Table, d: int, voters: Sequence[int]) -> None:
 
 
 def pack_step(torch: Any, sizes: Sequence[int]) -> tuple[Callable[[], Any], Any]:
-    """Momentum and signs of tensors of these sizes, as Signum takes them."""
+    """Return a call for momentum and signs of tensors of these sizes, as Signum makes it, and its words."""
     from electioncode.core import tensors
 
     grads, momenta = ([torch.randn(size, device=DEVICE) for size in sizes] for _ in range(2))
-    words = torch.empty(sum(row_words(size) for size in sizes), dtype=torch.int64, device=DEVICE)
+    words = torch.empty(sum(core.words_for(size) for size in sizes), dtype=torch.int64, device=DEVICE)
     rule = tensors.MomentumRule(0.9, 1 - 0.9)
     arguments = ("Signum", grads, momenta, rule, (words, None), ("plus", "raise"), tensors.RandomStream(0, 0, 0, 0))
     return lambda: tensors.pack_tensors(*arguments), words
 
 
 def update_step(torch: Any, sizes: Sequence[int], winner: ec.PackedSigns) -> tuple[Callable[[], Any], Any]:
+    """Return a call for the update of tensors of these sizes, and the tensors."""
     from electioncode.core import tensors
 
     params = [torch.randn(size, device=DEVICE) for size in sizes]
@@ -307,14 +301,14 @@ def update_step(torch: Any, sizes: Sequence[int], winner: ec.PackedSigns) -> tup
 
 
 def time_step(torch: Any, table: Table) -> None:
-    """A worker's whole step on ResNet-18's tensors, and the same in torch's operations."""
+    """Time a worker's whole step on ResNet-18's tensors, and the same in torch's operations."""
     sizes = resnet18_sizes()
-    d = 64 * sum(row_words(size) for size in sizes)
-    words = 8 * row_words(d)
+    d = 64 * sum(core.words_for(size) for size in sizes)
+    words = 8 * core.words_for(d)
 
     def ours() -> Callable[[], Any]:
         first, own = pack_step(torch, sizes)
-        voters = torch.randint(-(2**63), 2**63 - 1, (STEP_VOTERS, row_words(d)), dtype=torch.int64, device=DEVICE)
+        voters = torch.randint(-(2**63), 2**63 - 1, (STEP_VOTERS, core.words_for(d)), dtype=torch.int64, device=DEVICE)
         votes, winner = ec.PackedSigns(voters, d), ec.PackedSigns(torch.empty_like(own), d)
         last, _ = update_step(torch, sizes, winner)
         return lambda: (first(), ec.majority(votes, out=winner), last())
@@ -340,9 +334,9 @@ def time_step(torch: Any, table: Table) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="11,173,962 coordinates alone")
+    parser.add_argument("--quick", action="store_true", help="only 11,173,962 coordinates")
     parser.add_argument("--seed", type=int, help="of the checks' inputs (default: fresh)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="writes the table there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table there")
     args = parser.parse_args()
     torch = import_torch()
     seed = np.random.SeedSequence().entropy if args.seed is None else args.seed

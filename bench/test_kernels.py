@@ -1,4 +1,4 @@
-"""The benchmark cases under pytest-benchmark: one test a row, one group a case. See README.md."""
+"""The benchmark cases under pytest-benchmark: one test per row, one group per case. See README.md."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def restore():
 
 @pytest.mark.parametrize("row", ROWS, ids=[_name(row) for row in ROWS])
 def test_row(row: Row, benchmark) -> None:
-    pool().new_case(naive=row.spec.kind == "naive")
+    pool().new_case(naive=row.way.kind == "naive")
     row.use()
     try:
-        bound = row.spec.make(pool())
+        bound = row.way.make(pool())
     except TooLarge as error:
         pytest.skip(str(error))
     bound.check()
@@ -47,7 +47,7 @@ def test_row(row: Row, benchmark) -> None:
     bound.call()
     rounds = min(max(int(0.5 / (time.perf_counter() - start) / row.case.loops), 3), 100)
     benchmark.group = row.case.id
-    benchmark.extra_info.update(bytes=row.nbytes, formula=row.case.formula, kind=row.spec.kind)
+    benchmark.extra_info.update(bytes=row.nbytes, formula=row.case.formula, kind=row.way.kind)
     benchmark.pedantic(bound.call, rounds=rounds, iterations=row.case.loops)
     if benchmark.stats is not None:
         benchmark.extra_info["GB/s"] = row.nbytes / benchmark.stats.stats.median / 1e9

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from electioncode import data, transport
+from electioncode import data, schemes, transport
 from electioncode.codes import AllocationCode, bernoulli, cyclic, deterministic, repetition, uncoded
 from electioncode.core import (
     build_config,
@@ -17,6 +18,7 @@ from electioncode.core import (
 )
 from electioncode.election import Election, QuorumError
 from electioncode.robustness import adversaries, attacks, bounds, failure_rate, plan, tolerance
+from electioncode.schemes import Scheme
 from electioncode.votes import (
     PackedSigns,
     Tally,
@@ -36,41 +38,11 @@ if TYPE_CHECKING:
     from electioncode.optim import Signum as Signum
 
 __all__ = [
-    "AllocationCode",
-    "Election",
-    "Lion",
-    "PackedSigns",
-    "QuorumError",
-    "Signum",
-    "Tally",
-    "__version__",
-    "adversaries",
-    "attacks",
-    "bernoulli",
-    "bounds",
-    "build_config",
-    "coded_majority",
-    "cyclic",
-    "data",
-    "deterministic",
-    "disagreement",
-    "failure_rate",
-    "frame",
-    "instruction_set",
-    "instruction_sets",
-    "local_majorities",
-    "majority",
-    "num_threads",
-    "pack",
-    "plan",
-    "reference",
-    "repetition",
-    "set_instruction_set",
-    "set_num_threads",
-    "synchronize",
-    "tolerance",
-    "transport",
-    "uncoded",
+    "AllocationCode", "Election", "Lion", "PackedSigns", "QuorumError", "Scheme", "Signum", "Tally", "__version__",
+    "adversaries", "attacks", "bernoulli", "bounds", "build_config", "coded_majority", "cyclic", "data",
+    "deterministic", "disagreement", "failure_rate", "frame", "instruction_set", "instruction_sets",
+    "local_majorities", "majority", "num_threads", "pack", "plan", "reference", "repetition", "schemes",
+    "set_instruction_set", "set_num_threads", "synchronize", "tolerance", "transport", "uncoded",
 ]
 
 
@@ -80,7 +52,5 @@ def __getattr__(name: str) -> Any:  # what needs torch
 
         return getattr(optim, name)
     if name in ("ddp", "fsdp"):
-        from electioncode import hooks
-
-        return getattr(hooks, name)
+        return import_module(f"electioncode.hooks.{name}")
     raise AttributeError(f"module 'electioncode' has no attribute {name!r}")

@@ -1,8 +1,7 @@
-"""The same batch, augmentation and dropout of a partition at every worker that holds it.
+"""Draw the same batch, augmentation and dropout for a partition at every worker that holds it.
 
-A vote over replicas is a vote over equal gradients: all that is random in a partition's gradient must depend
-on (seed, step, partition) alone, never on the process, on which other partitions it holds, or on what ran
-before.
+A vote over replicas needs equal gradients: everything random in a partition's gradient must depend on (seed, step,
+partition) alone, never on the process, on which other partitions it holds, or on what ran before.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from electioncode.core import integer
+
 if TYPE_CHECKING:
     import torch
 
     from electioncode.codes import AllocationCode
 
-# The last word of the Philox counter: one purpose, one stream.
+# The last word of the Philox counter: one stream per purpose.
 _SHUFFLE, _AUGMENT, _TORCH, _LOADER = 0, 1, 2, 3
+_LARGEST_KEY = 2**64 - 1
 
 
 def _philox(function: str, seed: int, step: int, partition: int, purpose: int) -> np.random.Philox:
-    """Philox4x64, key (seed, step), counter (0, 0, partition, purpose): streams that never overlap."""
+    """Return Philox4x64 with key (seed, step) and counter (0, 0, partition, purpose): streams that never overlap."""
     for name, value in (("seed", seed), ("step", step), ("partition", partition)):
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{function}: {name} must be an integer, got {type(value).__name__}")
-        if not 0 <= value < 2**64:
-            raise ValueError(f"{function}: {name} must be from 0 to 2**64 - 1, got {value}")
+        integer(function, name, value, 0, _LARGEST_KEY)
     return np.random.Philox(
         key=np.array([seed, step], dtype=np.uint64),
         counter=np.array([0, 0, partition, purpose], dtype=np.uint64),
@@ -44,34 +43,27 @@ def _permutation(function: str, seed: int, epoch: int, num_samples: int) -> NDAr
 
 
 class Batches:
-    """Which samples a partition holds at a step.
+    """The samples that each partition holds at each step.
 
-    An epoch is one permutation of the samples, drawn from (seed, epoch) alone and cut into
-    ``steps_per_epoch`` global batches; the ``num_samples % batch_size`` samples left over sit out that epoch.
-    Partition j of k takes the samples ``int(j * B / k)`` to ``int((j + 1) * B / k) - 1`` of the global batch.
+    An epoch is one permutation of the samples, drawn from (seed, epoch) alone and cut into ``steps_per_epoch`` global
+    batches; the ``num_samples % batch_size`` samples left over are skipped in that epoch. Partition j of k takes the
+    samples ``int(j * B / k)`` to ``int((j + 1) * B / k) - 1`` of the global batch.
 
     Args:
         num_samples: at least batch_size.
-        batch_size: B, the global batch of a step, over all partitions.
+        batch_size: B, the samples per step over all partitions.
         num_partitions: k, from 1 to batch_size, so that no partition is empty.
         seed: 0 to 2**64 - 1.
 
-    Raises ValueError where a limit does not hold. Source: Election Coding, Section 5, and the slices of its
-    published code.
+    Raises TypeError or ValueError where a limit does not hold. Source: Election Coding, Section 5, and the slices of
+    its published code.
     """
 
     def __init__(self, num_samples: int, batch_size: int, num_partitions: int, *, seed: int = 0) -> None:
-        if not 1 <= batch_size <= num_samples:
-            raise ValueError(f"Batches: batch_size must be from 1 to num_samples = {num_samples}, got {batch_size}")
-        if not 1 <= num_partitions <= batch_size:
-            raise ValueError(
-                f"Batches: num_partitions must be from 1 to batch_size = {batch_size}, got {num_partitions}"
-            )
-        _philox("Batches", seed, 0, 0, _SHUFFLE)
-        self.num_samples = int(num_samples)
-        self.batch_size = int(batch_size)
-        self.num_partitions = int(num_partitions)
-        self.seed = int(seed)
+        self.num_samples = integer("Batches", "num_samples", num_samples, 1)
+        self.batch_size = integer("Batches", "batch_size (at most num_samples)", batch_size, 1, num_samples)
+        self.num_partitions = integer("Batches", "num_partitions (at most batch_size)", num_partitions, 1, batch_size)
+        self.seed = integer("Batches", "seed", seed, 0, _LARGEST_KEY)
         self._epoch: tuple[int, NDArray[np.int64]] | None = None
 
     @property
@@ -79,27 +71,25 @@ class Batches:
         return self.num_samples // self.batch_size
 
     def permutation(self, epoch: int) -> NDArray[np.int64]:
-        """``(num_samples,)`` int64, read-only: the order of the samples in an epoch.
+        """Return the order of the samples in an epoch, ``(num_samples,)`` int64, read-only.
 
-        Equals ``np.argsort(np.random.Philox(key=[seed, epoch]).random_raw(num_samples), kind="stable")``; raw
-        words, because NumPy promises their stream and not that of ``Generator.permutation``.
+        Equals ``np.argsort(np.random.Philox(key=[seed, epoch]).random_raw(num_samples), kind="stable")``: NumPy
+        promises the stream of raw words, but not that of ``Generator.permutation``.
         """
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, _permutation("Batches.permutation", self.seed, epoch, self.num_samples))
         return self._epoch[1]
 
     def indices(self, step: int, partition: int) -> NDArray[np.int64]:
-        """``(b,)`` int64: the samples of one partition at one step, b = B / k up to rounding."""
-        if not 0 <= partition < self.num_partitions:
-            raise ValueError(f"Batches.indices: partition must be from 0 to {self.num_partitions - 1}, got {partition}")
+        """Return the samples of one partition at one step, ``(b,)`` int64 with b = B / k up to rounding."""
+        j = integer("Batches.indices", "partition", partition, 0, self.num_partitions - 1)
         epoch, within = divmod(step, self.steps_per_epoch)
-        start = within * self.batch_size + partition * self.batch_size // self.num_partitions
-        end = within * self.batch_size + (partition + 1) * self.batch_size // self.num_partitions
+        start, end = (within * self.batch_size + i * self.batch_size // self.num_partitions for i in (j, j + 1))
         return self.permutation(epoch)[start:end]
 
 
 class PartitionSampler:
-    """The samples of one partition, in the same order at every rank that holds it: a `DistributedSampler` for codes.
+    """The samples of one partition, in the same order at every rank that holds it: a DistributedSampler for codes.
 
     ::
 
@@ -113,18 +103,18 @@ class PartitionSampler:
         dataset: anything with a length.
         code: AllocationCode of n workers and k partitions.
         rank: the worker, 0 to n - 1; None: the rank of this process in torch.distributed.
-        partition: one that the worker holds; needed where it holds several (make a sampler and a loader of each).
-        shuffle: draws a new order every epoch from (seed, epoch); else samples keep their order.
+        partition: one that the worker holds; needed where it holds several (make a sampler and a loader for each).
+        shuffle: draw a new order every epoch from (seed, epoch); else samples keep their order.
         seed: 0 to 2**64 - 1, the same at all ranks.
-        drop_last: leaves out the samples that do not fill all partitions, fewer than k; else the first ones are
+        drop_last: leave out the last samples, fewer than k, that do not fill all partitions; else the first ones are
             repeated until they do.
 
     Partition j has the samples ``order[j::k]``, as DistributedSampler gives them to rank j of k: with
     ``repetition(k, k)`` the two differ in the shuffle only. The sampler needs no PyTorch.
 
     Attributes:
-        generator: give it to the DataLoader, so that the random transforms of its worker processes agree at all ranks
-            that hold the partition, and are drawn anew every epoch. (In the process itself, for num_workers = 0, use
+        generator: pass it to the DataLoader, so that the random transforms in its worker processes agree at all ranks
+            that hold the partition and are drawn anew every epoch. (For num_workers = 0, in the process itself, use
             :func:`augmentation_rng` or :func:`partition_rng`.)
 
     Raises ValueError for a rank or partition that is not the code's, and where rank is None outside torch.distributed.
@@ -142,37 +132,30 @@ class PartitionSampler:
         drop_last: bool = False,
     ) -> None:
         rank = _own_rank() if rank is None else rank
-        if not 0 <= rank < code.num_workers:
-            raise ValueError(f"PartitionSampler: rank must be from 0 to {code.num_workers - 1}, got {rank}")
-        held = code.partitions(rank)
+        held = code.partitions(integer("PartitionSampler", "rank", rank, 0, code.num_workers - 1))
         if partition is None and len(held) == 1:
             partition = held[0]
         if partition not in held:
             raise ValueError(f"PartitionSampler: partition must be one that rank {rank} holds, {held}, got {partition}")
         k, total = code.num_partitions, len(dataset)
-        if total < 1 or (drop_last and total < k):
-            raise ValueError(
-                f"PartitionSampler: dataset must have at least {k if drop_last else 1} samples, got {total}"
-            )
-        _philox("PartitionSampler", seed, 0, 0, _SHUFFLE)
+        fewest = k if drop_last else 1
+        if total < fewest:
+            raise ValueError(f"PartitionSampler: dataset must have at least {fewest} samples, got {total}")
         self.partition = int(partition)
         self.num_partitions = k
         self.num_samples = total // k if drop_last else -(-total // k)
-        self.shuffle, self.seed = shuffle, int(seed)
+        self.shuffle, self.seed = shuffle, integer("PartitionSampler", "seed", seed, 0, _LARGEST_KEY)
         self._total = total
         self._generator: torch.Generator | None = None
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """The epoch that the next iteration goes through, from its sample `start` (of this partition) on.
+        """Set the epoch of the next iteration and the sample of this partition, 0 to num_samples, that it starts from.
 
-        `start` is how many samples of the epoch this partition has used already: steps times batch size.
+        To resume within an epoch, `start` is how many of its samples this partition has used: steps times batch size.
         """
-        if not 0 <= start <= self.num_samples:
-            raise ValueError(
-                f"PartitionSampler.set_epoch: start must be from 0 to {self.num_samples} samples, got {start}"
-            )
-        self.epoch, self.start = int(epoch), int(start)
+        self.start = integer("PartitionSampler.set_epoch", "start", start, 0, self.num_samples)
+        self.epoch = int(epoch)
         if self._generator is not None:
             self._generator.manual_seed(self._loader_seed())
 
@@ -197,7 +180,7 @@ class PartitionSampler:
         return iter(mine[self.start :].tolist())
 
     def __len__(self) -> int:
-        """Samples of an iteration: num_samples, less those before start."""
+        """Count the samples of an iteration: num_samples, less those before start."""
         return self.num_samples - self.start
 
 
@@ -209,7 +192,7 @@ def _own_rank() -> int:
 
 
 def augmentation_rng(seed: int, step: int, partition: int) -> np.random.Generator:
-    """A NumPy generator for the augmentation of one partition at one step.
+    """Return a NumPy generator for the augmentation of one partition at one step.
 
     Args:
         seed, step, partition: 0 to 2**64 - 1 each; different arguments give streams that never overlap.
@@ -224,7 +207,7 @@ def augmentation_rng(seed: int, step: int, partition: int) -> np.random.Generato
 def partition_rng(
     seed: int, step: int, partition: int, *, devices: Sequence[torch.device | int] = ()
 ) -> Iterator[None]:
-    """Seeds torch's generators for the forward pass of one partition (dropout), and restores them afterwards.
+    """Seed torch's generators for the forward pass of one partition (dropout), and restore them afterwards.
 
     Args:
         seed, step, partition: 0 to 2**64 - 1 each.
@@ -236,13 +219,13 @@ def partition_rng(
             loss = criterion(model(x), y)
         loss.backward()
 
-    Nothing of the seeding outlives the block: other draws of the process stay as they were.
+    The seeding does not outlive the block: all other draws of the process stay as they were.
     """
     import torch
 
     value = int(_philox("partition_rng", seed, step, partition, _TORCH).random_raw())
     with torch.random.fork_rng(devices=list(devices)):
-        # Not torch.manual_seed, which would seed devices that are not ours and are not restored.
+        # Not torch.manual_seed: it would seed other devices too, which are not restored.
         torch.default_generator.manual_seed(value)
         for device in devices:
             with torch.cuda.device(device):

@@ -1,9 +1,9 @@
-"""DDP in which a rank lies, and nothing changes: replicas of each partition of the data, and a vote.
+"""A rank of DDP lies and nothing changes: each partition of the data is held by several ranks, which vote.
 
-    torchrun --nproc-per-node 9 examples/coded_ddp.py       # 3 partitions, each at 3 ranks: one may lie
+    torchrun --nproc-per-node 9 examples/coded_ddp.py       # 3 partitions at 3 ranks each: one rank may lie
 
-Look at: the three hashes. With the code, the run with a liar ends with the parameters of the honest one, bit for bit;
-without it, it does not. A rank computes one partition, as in plain DDP.
+Look at the three hashes. With the code, the run with a liar ends with the parameters of the honest run, bit for bit;
+without the code it does not. Each rank computes one partition, as in plain DDP.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def train(code: ec.AllocationCode, byzantine: dict) -> tuple[float, str]:
     state = MajorityVoteState(model, code, byzantine=byzantine, verify_every=1)
     model.register_comm_hook(state, majority_vote_hook)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    sampler = PartitionSampler(data, code)  # the same samples at all ranks of a partition
+    sampler = PartitionSampler(data, code)  # the same samples at all ranks that hold a partition
     loader = DataLoader(data, 50, sampler=sampler, generator=sampler.generator)
     for epoch in range(arguments.epochs):
         sampler.set_epoch(epoch)
@@ -58,11 +58,11 @@ def train(code: ec.AllocationCode, byzantine: dict) -> tuple[float, str]:
 
 code = ec.repetition(size, size // 3)
 liar = {0: attacks.reverse()}
-warnings.simplefilter("error", RuntimeWarning)  # ranks whose results differ would be named
+warnings.simplefilter("error", RuntimeWarning)  # a rank whose result differs would be named
 results = {"coded, honest": train(code, {}), "coded, one liar": train(code, liar)}
 results["no code, one liar"] = train(ec.uncoded(size), liar)
 if rank == 0:
-    print(f"the code stands {ec.tolerance(code).num_byzantine} of {size} ranks")
+    print(f"the code tolerates {ec.tolerance(code).num_byzantine} of {size} ranks")
     for name, (accuracy, digest) in results.items():
         print(f"{name:18} accuracy {accuracy:.3f}  parameters {digest}")
 dist.destroy_process_group()

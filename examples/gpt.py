@@ -1,8 +1,8 @@
-"""A small GPT on the text of this repository's own sources, trained by votes: DDP, one bit a coordinate.
+"""A small GPT on the sources of this repository, trained by votes: DDP, one bit per coordinate.
 
     torchrun --nproc-per-node 3 examples/gpt.py
 
-Look at: the loss in bits a character (8 before training), and what it writes at the end.
+Look at the loss in bits per character (8 before training), and at what the model writes at the end.
 """
 
 import argparse
@@ -24,12 +24,12 @@ torch.set_num_threads(1)
 dist.init_process_group("gloo")
 rank, context, width = dist.get_rank(), arguments.context, arguments.width
 
-sources = sorted((Path(__file__).parents[1] / "electioncode").glob("*.py"))
+sources = sorted((Path(__file__).parents[1] / "electioncode").rglob("*.py"))
 text = torch.tensor(list(b"\n".join(path.read_bytes() for path in sources)), dtype=torch.long)
 
 
 class GPT(nn.Module):
-    """Bytes in, logits of the next byte out; pre-norm blocks and tied embeddings, as GPT-2 has them."""
+    """Map bytes to logits of the next byte: pre-norm blocks and tied embeddings, as in GPT-2."""
 
     def __init__(self, layers: int = 3, heads: int = 4) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class GPT(nn.Module):
 
 torch.manual_seed(0)
 model = DDP(GPT())
-# Most rows of an embedding have no gradient in a step: they shall not vote.
+# Most rows of an embedding have no gradient in a given step, so they abstain.
 state = MajorityVoteState(model, momentum=0.9, zero="abstain", tie="abstain")
 model.register_comm_hook(state, majority_vote_hook)
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
@@ -63,7 +63,7 @@ for step in range(arguments.steps):
     optimizer.step()
     schedule.step()
     if rank == 0 and (step % 50 == 0 or step == arguments.steps - 1):
-        print(f"step {step}: {loss.item() / 0.6931:.2f} bits a character")
+        print(f"step {step}: {loss.item() / 0.6931:.2f} bits per character")
 
 if rank == 0:
     tokens = torch.tensor([list(b"def ")])

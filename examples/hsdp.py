@@ -2,7 +2,8 @@
 
     torchrun --nproc-per-node 6 examples/hsdp.py            # 3 replicas of 2 ranks; replica 0 lies
 
-Look at: the loss falls although a third of the replicas sends the opposite of its vote, and ends where it ends without.
+Look at the loss: it falls although one of the three replicas sends the opposite of its vote, and it is the same, to the
+last bit, as in the run in which all are honest.
 """
 
 import argparse
@@ -35,14 +36,14 @@ def train(byzantine: dict) -> list[float]:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Sequential(nn.Linear(32, 256), nn.ReLU()), nn.Sequential(nn.Linear(256, 4)))
     for layer in model:
-        fully_shard(layer, mesh=mesh["shard"])  # the 1-D mesh: FSDP sums inside the replica and stops there
+        fully_shard(layer, mesh=mesh["shard"])  # the 1-D mesh: FSDP sums only inside the replica
     fully_shard(model, mesh=mesh["shard"])
     # All replicas compute the same partition: (replicas - 1) // 2 of them may lie.
     vote = ReplicaVote(model, replicas, ec.repetition(size // shards, 1), byzantine=byzantine)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     losses = []
     for step in range(arguments.steps):
-        # One partition for all replicas; inside, each rank takes its share of the samples.
+        # All replicas compute one partition; inside a replica, each rank takes its share of the samples.
         share = shards * vote.partitions[0] + mesh["shard"].get_local_rank()
         generator = torch.Generator().manual_seed(1000 * step + share)
         x = torch.randn(64, 32, generator=generator)

@@ -1,8 +1,8 @@
-"""A plain training loop over MPI: a server and workers, of whom some lie.
+"""A plain training loop over MPI: a server and workers, some of whom lie.
 
     MPIR_CVAR_ENABLE_HEAVY_YIELD=1 mpiexec -n 6 python examples/mpi_loop.py
 
-Look at: the accuracy, and the last line: the parameters are those of a run in which nobody lies, bit for bit.
+Look at the accuracy, and at the last line: the parameters equal those of a run in which nobody lies, bit for bit.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def train(liars: int) -> tuple[float, str]:
     with ec.Election(code, ec.transport.MPITransport(), byzantine=byzantine) as election:
         optimizer = ec.Signum(model.parameters(), lr=2e-3, momentum=0.9, election=election)
         for step in range(arguments.steps):
-            for partition in election.partitions:  # those that this worker holds; none at the server
+            for partition in election.partitions:  # those that this worker holds; none on the server
                 optimizer.zero_grad()
                 samples = torch.from_numpy(batches.indices(step, partition).copy())
                 with partition_rng(0, step, partition):
@@ -57,4 +57,4 @@ attacked = train(arguments.liars)
 if MPI.COMM_WORLD.rank == 0:
     for title, (accuracy, digest) in ((f"{arguments.liars} reverse", attacked), ("nobody lies", honest)):
         print(f"{title:12} accuracy {accuracy:.3f}, parameters {digest}")
-    print("bit-identical" if honest == attacked else "different: more lie than the code tolerates")
+    print("bit-identical" if honest == attacked else "different: more workers lie than the code tolerates")

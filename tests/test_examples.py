@@ -50,7 +50,7 @@ def test_coded_ddp():
     output = torchrun(3, "coded_ddp.py", "--epochs=1")
     honest, attacked, uncoded = re.findall(r"parameters (\w+)", output)
     assert honest == attacked != uncoded
-    assert "the code stands 1 of 3 ranks" in output
+    assert "the code tolerates 1 of 3 ranks" in output
 
 
 def test_hsdp():
@@ -62,7 +62,7 @@ def test_hsdp():
 
 def test_gpt():
     output = torchrun(2, "gpt.py", "--steps=30", "--width=64", "--context=32")
-    bits = [float(x) for x in re.findall(r"([\d.]+) bits a character", output)]
+    bits = [float(x) for x in re.findall(r"([\d.]+) bits per character", output)]
     assert bits[0] > 7.5 and bits[-1] < 7
 
 

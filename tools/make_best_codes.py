@@ -1,15 +1,16 @@
-"""Makes electioncode/robustness/planning/best_codes.json, the table of `electioncode.robustness.planning.best_known`.
+"""Make electioncode/robustness/planning/best_codes.json, the table of `electioncode.robustness.planning.best_known`.
 
     python tools/make_best_codes.py [--seconds 8] [--only packings|loads]
-    python tools/make_best_codes.py --report    # the table against Algorithm 1 and the lower bounds, as Markdown
+    python tools/make_best_codes.py --report    # the table beside Algorithm 1 and the lower bounds, as Markdown
 
-An existing table is improved: its packings are where the search starts, and worse ones are never taken. The
-result depends on the speed of the machine; whatever comes out is certified before it is written.
+An existing table is improved: the search starts from its packings and never takes a worse one. The result depends on
+the speed of the machine, but every entry is certified before it is written.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from fractions import Fraction
@@ -27,11 +28,7 @@ SIZES = [(n, b) for b in range(1, table.MAX_BYZANTINE + 1) for n in range(2 * b 
 def certify(code: AllocationCode, b: int) -> None:
     found = tolerance(code).num_byzantine
     if found < b:
-        raise SystemExit(f"{code} tolerates {found}, not {b}")
-
-
-def quality(sets: list[int]) -> tuple[int, int]:
-    return len(sets), -packing.weight(sets)
+        raise SystemExit(f"make_best_codes: {code} must tolerate {b}, but tolerates {found}")
 
 
 def make_packings(known: dict[str, list[int]], seconds: float, write) -> None:
@@ -44,7 +41,7 @@ def make_packings(known: dict[str, list[int]], seconds: float, write) -> None:
             spare = known.get(f"{s - 1},{b}", [])
             options.append(searcher.search(seconds / 2, options[0]))
             options.append(searcher.search(seconds / 2, spare if len(spare) <= s else ()))
-            best = max(options, key=quality)
+            best = max(options, key=packing.quality)
             for n in (2 * (s + b) + 1, 2 * (s + b)):
                 certify(packing.code_from_sets(n, n, b, best, "new"), b)
             known[f"{s},{b}"] = best
@@ -54,7 +51,7 @@ def make_packings(known: dict[str, list[int]], seconds: float, write) -> None:
 
 
 def lightest_load(n: int, b: int, seconds: float) -> tuple[AllocationCode, list[str]]:
-    """The code with the smallest share of the batch, and the (load, partitions) below it that stay open."""
+    """Find the code with the smallest share of the batch, and the shares below it that stay undecided."""
     k = max((j for j in range(1, n + 1, 2) if j * (2 * b + 1) <= n), default=1)
     best = constructions.copies(n, k, b)
     assert best is not None
@@ -81,14 +78,9 @@ def make_loads(loads: dict[str, list], undecided: dict[str, list[str]], seconds:
         started = time.perf_counter()
         code, left = lightest_load(n, b, seconds)
         certify(code, b)
-        rows: list[list] = []
-        for row in code.allocation[code.allocation.any(axis=1)].tolist():
-            text = "".join(map(str, row))
-            if rows and rows[-1][1] == text:
-                rows[-1][0] += 1
-            else:
-                rows.append([1, text])
-        loads[f"{n},{b}"] = rows
+        busy = code.allocation[code.allocation.any(axis=1)].tolist()
+        rows = itertools.groupby("".join(map(str, row)) for row in busy)
+        loads[f"{n},{b}"] = [[len(list(equal)), text] for text, equal in rows]
         undecided.pop(f"{n},{b}", None)
         if left:
             undecided[f"{n},{b}"] = left
@@ -98,7 +90,7 @@ def make_loads(loads: dict[str, list], undecided: dict[str, list[str]], seconds:
 
 
 def report() -> None:
-    """Prints every entry with the times of its two certificates."""
+    """Print every entry with the times of its two certificates."""
     print(
         "| n | b | ones, k = n, nobody idle | Algorithm 1 | (2b + 1) n | s | largest load, any k | (2b + 1) / n | s |"
     )
@@ -107,7 +99,7 @@ def report() -> None:
         light, load = table.best_known(n, b, "redundancy"), table.best_known(n, b)
         answers = [tolerance(code) for code in (light, load)]
         if any(answer.num_byzantine < b or not answer.exact for answer in answers):
-            raise SystemExit(f"n={n} b={b}: not certified: {answers}")
+            raise SystemExit(f"make_best_codes: n={n} b={b} is not certified: {answers}")
         paper = str(deterministic(n, b).num_ones) if n % 2 else "-"
         text = f"{load.max_load}/{load.num_partitions}"
         print(
@@ -118,7 +110,7 @@ def report() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=8.0, help="search time for each entry")
+    parser.add_argument("--seconds", type=float, default=8.0, help="search time per entry")
     parser.add_argument("--only", choices=("packings", "loads"))
     parser.add_argument("--report", action="store_true", help="print the existing table")
     arguments = parser.parse_args()

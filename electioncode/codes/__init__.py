@@ -4,14 +4,3 @@ from __future__ import annotations
 
 from electioncode.codes.allocation import MAX_PARTITIONS, MAX_WORKERS, AllocationCode
 from electioncode.codes.constructors import bernoulli, cyclic, deterministic, repetition, uncoded
-
-__all__ = [
-    "MAX_PARTITIONS",
-    "MAX_WORKERS",
-    "AllocationCode",
-    "bernoulli",
-    "cyclic",
-    "deterministic",
-    "repetition",
-    "uncoded",
-]

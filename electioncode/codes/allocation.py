@@ -1,8 +1,8 @@
 """Allocation codes: which worker computes which data partition.
 
-Every scheme here is the triple of Sohn, Han, Choi and Moon (NeurIPS 2020, section 2): an allocation
-matrix, a majority vote at each worker over its partitions, a majority vote over the workers. The two
-votes are fixed, so a code is its allocation matrix.
+A scheme of Sohn, Han, Choi and Moon (NeurIPS 2020, section 2; "the paper" below) consists of an allocation matrix, a
+majority vote by each worker over its partitions, and a majority vote over the workers. The two votes are fixed, so
+the matrix alone is the code.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,28 +28,24 @@ _VERSION = 1
 class AllocationCode:
     """An allocation matrix G: entry (i, j) is 1 where worker i computes partition j.
 
-    Parameters
-    ----------
-    allocation : array_like, shape (num_workers, num_partitions)
-        Entries 0 and 1, of any integer or boolean dtype. A row without ones is an idle worker.
-    name : str
-        What to call it in tables and files.
-    num_byzantine : int or None
-        The number of Byzantine workers the code is claimed to tolerate; None where nothing is claimed.
-        `electioncode.tolerance` computes the exact number.
+    Codes are immutable, picklable and hashable. They are equal where their matrices are: names and claims do not count.
 
-    Attributes
-    ----------
-    allocation : ndarray, shape (num_workers, num_partitions), dtype uint8, read-only
-    num_workers, num_partitions : int
-        n and k of the paper (the paper has k = n; its Remark 2 allows others). 1..4095 each.
-    num_byzantine : int or None
-    name : str
+    Args:
+        allocation: ``(num_workers, num_partitions)`` array-like of zeros and ones, of any integer, floating-point or
+            boolean dtype. A row without ones is an idle worker.
+        name: what to call the code in tables and files.
+        num_byzantine: the number of Byzantine workers that the code is claimed to tolerate; None: no claim.
+            `electioncode.tolerance` computes the exact number.
 
-    Raises
-    ------
-    ValueError
-        If the matrix is not two-dimensional, is empty, is too large, or holds anything but 0 and 1.
+    Attributes:
+        allocation: ``(num_workers, num_partitions)`` uint8, read-only.
+        num_workers, num_partitions: n and k in the paper, 1..4095 each (the paper has k = n; its Remark 2 allows
+            others).
+        name, num_byzantine: as given.
+
+    Raises:
+        ValueError: the matrix is not two-dimensional, is empty or too large, or holds anything but 0 and 1; or
+            num_byzantine is not in 0..n.
     """
 
     __slots__ = ("_allocation", "_name", "_num_byzantine")
@@ -56,10 +53,8 @@ class AllocationCode:
     def __init__(self, allocation: ArrayLike, *, name: str = "custom", num_byzantine: int | None = None):
         raw = np.asarray(allocation)
         if raw.ndim != 2:
-            raise ValueError(
-                "AllocationCode: allocation must have two dimensions (num_workers, num_partitions), "
-                f"got shape {raw.shape}"
-            )
+            expected = "two dimensions (num_workers, num_partitions)"
+            raise ValueError(f"AllocationCode: allocation must have {expected}, got shape {raw.shape}")
         n, k = raw.shape
         if not (1 <= n <= MAX_WORKERS and 1 <= k <= MAX_PARTITIONS):
             raise ValueError(
@@ -98,36 +93,36 @@ class AllocationCode:
 
     @property
     def num_ones(self) -> int:
-        """Number of (worker, partition) pairs, ||G||_0 of the paper."""
+        """Count the (worker, partition) pairs: ||G||_0 in the paper."""
         return int(self._allocation.sum(dtype=np.int64))
 
     @property
     def redundancy(self) -> float:
-        """Mean number of partitions a worker computes, r = ||G||_0 / n (the paper, section 2)."""
+        """Return the mean number of partitions per worker, r = ||G||_0 / n (the paper, section 2)."""
         return self.num_ones / self.num_workers
 
     @property
     def exact_redundancy(self) -> Fraction:
-        """`redundancy` as an exact fraction."""
+        """Return `redundancy` as an exact fraction."""
         return Fraction(self.num_ones, self.num_workers)
 
     @property
     def max_load(self) -> int:
-        """Largest number of partitions that one worker computes; divided by k, its share of the batch."""
+        """Return the largest number of partitions that one worker computes; divided by k, its share of the batch."""
         return int(self._allocation.sum(axis=1, dtype=np.int64).max())
 
     def partitions(self, worker: int) -> tuple[int, ...]:
-        """The partitions that ``worker`` computes, ascending: ``np.flatnonzero(allocation[worker])``."""
+        """Return the partitions that a worker computes, ascending: ``np.flatnonzero(allocation[worker])``."""
         worker = integer("AllocationCode.partitions", "worker", worker, 0, self.num_workers - 1)
-        return tuple(int(j) for j in np.flatnonzero(self._allocation[worker]))
+        return tuple(np.flatnonzero(self._allocation[worker]).tolist())
 
     def workers(self, partition: int) -> tuple[int, ...]:
-        """The workers that compute ``partition``, ascending: ``np.flatnonzero(allocation[:, partition])``."""
+        """Return the workers that compute a partition, ascending: ``np.flatnonzero(allocation[:, partition])``."""
         partition = integer("AllocationCode.workers", "partition", partition, 0, self.num_partitions - 1)
-        return tuple(int(i) for i in np.flatnonzero(self._allocation[:, partition]))
+        return tuple(np.flatnonzero(self._allocation[:, partition]).tolist())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the code as JSON: one string of 0 and 1 a worker, and what is claimed of it."""
+        """Write the code as JSON: one string of zeros and ones per worker, its name and its claim."""
         record = {
             "format": _FORMAT,
             "version": _VERSION,
@@ -143,21 +138,15 @@ class AllocationCode:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AllocationCode:
-        """Read what `save` wrote.
-
-        Raises ValueError that names the file and the field where it is not such a file.
-        """
+        """Read a code that `save` wrote; anything else raises a ValueError that names the file and the field."""
         with open(path, encoding="utf-8") as file:
             try:
                 record = json.load(file)
             except ValueError as error:
                 raise ValueError(f"AllocationCode.load: {os.fspath(path)!r} is not JSON: {error}") from error
-        return cls._from_record(record, os.fspath(path))
 
-    @classmethod
-    def _from_record(cls, record: Any, source: str) -> AllocationCode:
         def refuse(expected: str, got: object) -> ValueError:
-            return ValueError(f"AllocationCode.load: {source!r} must have {expected}, got {got!r}")
+            return ValueError(f"AllocationCode.load: {os.fspath(path)!r} must have {expected}, got {got!r}")
 
         if not isinstance(record, dict):
             raise refuse("a JSON object at its top", type(record).__name__)
@@ -171,8 +160,8 @@ class AllocationCode:
         if len({len(row) for row in rows}) != 1 or not rows[0] or set("".join(rows)) - {"0", "1"}:
             raise refuse("rows of one length, each of the characters 0 and 1", sorted({len(r) for r in rows}))
         shape = (record.get("num_workers"), record.get("num_partitions"))
-        if shape != (len(rows), len(rows[0])):
-            raise refuse(f"num_workers and num_partitions {(len(rows), len(rows[0]))}, as rows says", shape)
+        if shape != (size := (len(rows), len(rows[0]))):
+            raise refuse(f"num_workers and num_partitions {size}, as in rows", shape)
         name = record.get("name")
         if not isinstance(name, str):
             raise refuse("name, a string", name)
@@ -183,7 +172,6 @@ class AllocationCode:
         return cls(matrix, name=name, num_byzantine=claimed)
 
     def __eq__(self, other: object) -> bool:
-        """Equal allocation matrices; the name and the claim do not count."""
         if not isinstance(other, AllocationCode):
             return NotImplemented
         return np.array_equal(self._allocation, other._allocation)
@@ -192,7 +180,7 @@ class AllocationCode:
         return hash((self._allocation.shape, self._allocation.tobytes()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (np.array(self._allocation), self._name, self._num_byzantine))
+        return partial(AllocationCode, name=self._name, num_byzantine=self._num_byzantine), (self._allocation,)
 
     def __repr__(self) -> str:
         return (
@@ -200,7 +188,3 @@ class AllocationCode:
             f"num_partitions={self.num_partitions}, num_byzantine={self.num_byzantine}, "
             f"redundancy={self.redundancy:.4g}, max_load={self.max_load})"
         )
-
-
-def _rebuild(matrix: NDArray[np.uint8], name: str, num_byzantine: int | None) -> AllocationCode:
-    return AllocationCode(matrix, name=name, num_byzantine=num_byzantine)

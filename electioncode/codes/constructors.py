@@ -1,4 +1,4 @@
-"""The codes of the paper and its neighbours: uncoded, deterministic, Bernoulli, repetition, cyclic."""
+"""Construct the codes of the paper and its neighbours: uncoded, deterministic, Bernoulli, repetition, cyclic."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from electioncode.codes.allocation import MAX_PARTITIONS, MAX_WORKERS, AllocationCode
-from electioncode.core import integer
+from electioncode.core import integer, number
 
 
 def uncoded(num_workers: int) -> AllocationCode:
-    """Each worker computes its own partition: plain SignSGD with majority vote.
+    """Return the code in which each worker computes its own partition: plain SignSGD with majority vote.
 
-    Returns the code with ``allocation = np.eye(num_workers)``. It tolerates no Byzantine worker: where
-    the votes stand (n + 1) / 2 to (n - 1) / 2, one liar turns the result.
+    Its allocation is ``np.eye(num_workers)``, with num_workers in 1..4095. It tolerates no Byzantine worker: one liar
+    turns a vote of (n + 1) / 2 to (n - 1) / 2.
 
     Source: Bernstein et al. (ICLR 2019); the paper, section 2 (G = I_n).
     """
@@ -24,26 +24,19 @@ def uncoded(num_workers: int) -> AllocationCode:
 
 
 def deterministic(num_workers: int, num_byzantine: int) -> AllocationCode:
-    """The paper's deterministic code: perfect against any ``num_byzantine`` workers.
+    """Return the paper's deterministic code, perfect against any ``num_byzantine`` workers.
 
-    Parameters
-    ----------
-    num_workers : int
-        n, odd, 1..4095.
-    num_byzantine : int
-        b, 0..floor(n / 2). The ends are the uncoded vote (b = 0) and every worker computing
-        everything (b = floor(n / 2)).
+    Args:
+        num_workers: n, odd, 1..4095.
+        num_byzantine: b, 0..floor(n / 2). At the ends are the uncoded vote (b = 0) and the code in which every worker
+            computes everything (b = floor(n / 2)).
 
-    Returns
-    -------
-    AllocationCode
-        n partitions; row weights 1 (s rows), 2b + 1 (L rows) and n (the rest), all odd, where
+    Returns:
+        A code of n partitions. Its row weights are 1 (s rows), 2b + 1 (L rows) and n (the rest), all odd, where
         s = (n - 1) / 2 - b and L = floor((n - (2b + 1)) / (2 (b + 1))) + 1.
 
-    Raises
-    ------
-    ValueError
-        If n is even (s would be no integer and the vote could tie) or b is outside its range.
+    Raises:
+        ValueError: n is even (s would not be an integer, and the vote could tie), or b is out of range.
 
     Source: the paper, Algorithm 1; its redundancy is equation (5).
     """
@@ -74,44 +67,31 @@ def bernoulli(
     *,
     allow_empty: bool = False,
 ) -> AllocationCode:
-    """A random code: every entry of G is 1 with probability p, independently.
+    """Return a random code: every entry of G is 1 with probability p, independently.
 
-    Parameters
-    ----------
-    num_workers : int
-        n, 1..4095.
-    redundancy, connection_probability : float
-        Exactly one of them: E[r] = p k, in (0, k], or p itself, in (0, 1].
-    num_partitions : int
-        k; n where not given.
-    seed : int
-        0..2**64 - 1. The same arguments and seed give the same code on every machine.
-    allow_empty : bool
-        False: draws with a worker that computes nothing are rejected, as in the authors' CIFAR-10
-        experiments, so that the mean redundancy comes out above the one asked for. True: idle workers
-        stay, as in their Amazon experiments.
+    Args:
+        num_workers: n, 1..4095.
+        redundancy, connection_probability: exactly one of them: E[r] = p k, in (0, k], or p itself, in (0, 1].
+        num_partitions: k, 1..4095; None: n.
+        seed: 0..2**64 - 1. The same arguments and seed give the same code on every machine.
+        allow_empty: whether workers may be left without partitions, as in the authors' Amazon experiments. False
+            rejects draws with an idle worker, as in their CIFAR-10 experiments, so the mean redundancy exceeds the one
+            requested.
 
-    Returns
-    -------
-    AllocationCode
-        Rows may be even, so a worker's vote may tie; the tie policy of the vote decides then.
+    Returns:
+        A code whose rows may have even weight, so that a worker's vote may tie; the tie policy of the vote decides.
 
-    Raises
-    ------
-    ValueError
-        If both or none of ``redundancy`` and ``connection_probability`` are given, or one is out of range.
+    Raises:
+        ValueError: both or neither of redundancy and connection_probability are given, or an argument is out of range.
 
-    Notes
-    -----
-    The authors redraw the whole matrix until no row is empty. Rows are independent, so redrawing only the
-    empty ones has exactly the same distribution; it also ends where the whole matrix practically never
-    comes without an empty row (n = 200, E[r] = 1: once in 10^40 draws).
+    The authors redraw the whole matrix until no row is empty. Rows are independent, so redrawing only the empty ones
+    gives the same distribution, and it ends where redrawing everything practically never would (n = 200, E[r] = 1:
+    one draw in 10^40 has no empty row).
 
     Source: the paper, section 3.2 (Bernoulli codes).
     """
     n = integer("bernoulli", "num_workers", num_workers, 1, MAX_WORKERS)
-    k = n if num_partitions is None else num_partitions
-    k = integer("bernoulli", "num_partitions", k, 1, MAX_PARTITIONS)
+    k = n if num_partitions is None else integer("bernoulli", "num_partitions", num_partitions, 1, MAX_PARTITIONS)
     seed = integer("bernoulli", "seed", seed, 0, 2**64 - 1)
     if (redundancy is None) == (connection_probability is None):
         raise ValueError(
@@ -119,20 +99,11 @@ def bernoulli(
             f"got redundancy={redundancy!r} and connection_probability={connection_probability!r}"
         )
     if redundancy is not None:
-        if not 0 < redundancy <= k:
-            raise ValueError(
-                f"bernoulli: redundancy must be in (0, {k}] (num_partitions), got {redundancy!r}"
-            )
-        p = float(redundancy) / k
+        p = number("bernoulli", "redundancy", redundancy, 0, k, "(]") / k
     else:
-        assert connection_probability is not None
-        if not 0 < connection_probability <= 1:
-            raise ValueError(
-                f"bernoulli: connection_probability must be in (0, 1], got {connection_probability!r}"
-            )
-        p = float(connection_probability)
+        p = number("bernoulli", "connection_probability", connection_probability, 0, 1, "(]")
 
-    # Raw words of the bit generator, because NumPy promises their stream and not that of Generator.random.
+    # Raw words of the bit generator: NumPy promises their stream, but not that of Generator.random.
     words = np.random.PCG64(seed)
     threshold = math.ldexp(p, 53)
 
@@ -147,20 +118,15 @@ def bernoulli(
 
 
 def repetition(num_workers: int, num_partitions: int) -> AllocationCode:
-    """``num_workers // num_partitions`` workers for each partition, one partition for each worker.
+    """Return the code with ``num_workers // num_partitions`` workers per partition and one partition per worker.
 
-    Parameters
-    ----------
-    num_workers : int
-        n, 1..4095.
-    num_partitions : int
-        k, 1..n. The n - k (n // k) workers left over stay idle (empty rows, the last ones).
+    Args:
+        num_workers: n, 1..4095.
+        num_partitions: k, 1..n. The last n - k (n // k) workers stay idle.
 
-    Returns
-    -------
-    AllocationCode
-        Worker i < k (n // k) computes partition i // (n // k). For odd k without idle workers it tolerates
-        b as long as 2b + 1 <= n / k, and claims it.
+    Returns:
+        A code whose worker i < k (n // k) computes partition i // (n // k). For odd k and no idle workers it tolerates
+        every b with 2b + 1 <= n / k, and claims the largest.
 
     Source: the repetition scheme of DRACO (Chen et al., ICML 2018), with the paper's Remark 2 (k != n).
     """
@@ -174,14 +140,11 @@ def repetition(num_workers: int, num_partitions: int) -> AllocationCode:
 
 
 def cyclic(num_workers: int, load: int) -> AllocationCode:
-    """Worker i computes the partitions i, i + 1, ..., i + load - 1 modulo n.
+    """Return the code in which worker i computes the partitions i, i + 1, ..., i + load - 1 modulo n.
 
-    Parameters
-    ----------
-    num_workers : int
-        n, 1..4095; also the number of partitions.
-    load : int
-        Partitions a worker computes, 1..n.
+    Args:
+        num_workers: n, 1..4095; also the number of partitions.
+        load: partitions per worker, 1..n.
 
     Source: the assignment of cyclic gradient coding (Tandon et al., ICML 2017).
     """

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from electioncode.core.arrays import is_traced
 from electioncode.core.backend import (
     Backend,
     backend_of,
@@ -22,52 +21,18 @@ from electioncode.core.backend import (
     traceable_backend_of,
 )
 from electioncode.core.checks import (
-    FLOAT_NAMES,
     NAN,
     PURPOSE_ATTACK,
     PURPOSE_SIMULATION,
     PURPOSE_TIE,
-    PURPOSE_ZERO,
     TIE,
     ZERO,
     choice,
     fraction,
     integer,
     key,
+    number,
 )
 from electioncode.core.native import checksum, cpu
+from electioncode.core.wire import FrameError
 from electioncode.core.words import full_mask, popcounts, words_for
-
-__all__ = [
-    "FLOAT_NAMES",
-    "NAN",
-    "PURPOSE_ATTACK",
-    "PURPOSE_SIMULATION",
-    "PURPOSE_TIE",
-    "PURPOSE_ZERO",
-    "TIE",
-    "ZERO",
-    "Backend",
-    "backend_of",
-    "backend_on",
-    "build_config",
-    "checksum",
-    "choice",
-    "cpu",
-    "cuda_unavailable",
-    "fraction",
-    "full_mask",
-    "instruction_set",
-    "instruction_sets",
-    "integer",
-    "is_traced",
-    "key",
-    "num_threads",
-    "numpy_backend",
-    "popcounts",
-    "set_instruction_set",
-    "set_num_threads",
-    "synchronize",
-    "traceable_backend_of",
-    "words_for",
-]

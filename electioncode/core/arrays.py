@@ -22,17 +22,23 @@ if TYPE_CHECKING:
 _FLOATS = " or ".join(FLOAT_NAMES)
 
 
-class NumpyArrays:
+class _Arrays:
+    @property
+    def eager(self) -> Any:
+        """The kind that holds the memory: this one, where nothing is traced."""
+        return self
+
+    def integers(self, a: Any) -> Any:
+        """Return what the core counted as an array of this kind."""
+        return a
+
+
+class NumpyArrays(_Arrays):
     """NumPy arrays: words are uint64."""
 
     name = "numpy"
     core: Any = cpu
     word: Any = np.dtype(np.uint64)
-
-    @property
-    def eager(self) -> NumpyArrays:
-        """The kind that holds the memory: this one."""
-        return self
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.uint64) -> Any:
         """Make an array: of words, or of another dtype."""
@@ -69,20 +75,16 @@ class NumpyArrays:
             a = np.ascontiguousarray(a)
         return a
 
-    def integers(self, a: np.ndarray) -> Any:
-        """Return what the core counted as an array of this kind."""
-        return a
-
     def host(self, a: Any) -> np.ndarray:
         """Return words as a uint64 NumPy array: a view where there is one, a copy of what is on a device."""
         return self.view(a)
 
-    def adopt(self, words: np.ndarray) -> Any:
-        """Copy uint64 words into an array of this kind."""
-        return words.copy()
+    def adopt(self, a: np.ndarray) -> Any:
+        """Copy words or floats of a NumPy array into one of this kind."""
+        return a.copy()
 
 
-class TorchArrays:
+class TorchArrays(_Arrays):
     """torch tensors on the CPU: words are int64 with the same bits. The core takes NumPy views of them."""
 
     name = "torch"
@@ -94,10 +96,6 @@ class TorchArrays:
         self.torch = torch
         self.word = torch.int64
         self._numpy = NumpyArrays()
-
-    @property
-    def eager(self) -> TorchArrays:
-        return self
 
     def empty(self, shape: tuple[int, ...], dtype: Any = "int64") -> Any:
         return self.torch.empty(shape, dtype=_torch_dtype(self.torch, dtype))
@@ -127,11 +125,11 @@ class TorchArrays:
     def host(self, a: Any) -> np.ndarray:
         return self.view(a)
 
-    def adopt(self, words: np.ndarray) -> Any:
-        return self.torch.from_numpy(words.copy().view(np.int64))
+    def adopt(self, a: np.ndarray) -> Any:
+        return self.torch.from_numpy(_signed(a.copy()))
 
 
-class CudaArrays:
+class CudaArrays(_Arrays):
     """torch tensors on one CUDA device: words are int64 with the same bits. The core takes the tensors themselves."""
 
     name = "cuda"
@@ -143,10 +141,6 @@ class CudaArrays:
         self.word = torch.int64
         self.device = device
         self.core: Any = CudaOps(native, device)
-
-    @property
-    def eager(self) -> CudaArrays:
-        return self
 
     def empty(self, shape: tuple[int, ...], dtype: Any = "int64") -> Any:
         return self.torch.empty(shape, dtype=_torch_dtype(self.torch, dtype), device=self.device.torch_device)
@@ -169,9 +163,6 @@ class CudaArrays:
         _check_floats(a, function)
         return self.view(a.detach())
 
-    def integers(self, a: torch.Tensor) -> torch.Tensor:
-        return a
-
     def host(self, a: torch.Tensor) -> np.ndarray:
         copy = self.device.pinned(a.shape, a.dtype)
         copy.copy_(a, non_blocking=True)
@@ -179,10 +170,10 @@ class CudaArrays:
         self.core.raise_pending()
         return copy.numpy().view(np.uint64)
 
-    def adopt(self, words: np.ndarray) -> torch.Tensor:
-        """Copy uint64 words to the device, without waiting."""
-        staging = self.device.pinned(words.shape, self.torch.int64)
-        staging.numpy().view(np.uint64)[...] = words
+    def adopt(self, a: np.ndarray) -> torch.Tensor:
+        """Copy words or floats to the device, without waiting."""
+        here = self.torch.from_numpy(_signed(a))
+        staging = self.device.pinned(here.shape, here.dtype).copy_(here)
         return staging.to(self.device.torch_device, non_blocking=True, copy=True)
 
 
@@ -205,20 +196,10 @@ class TracedArrays:
     def empty(self, shape: tuple[int, ...], dtype: Any = "int64") -> torch.Tensor:
         return self.eager.empty(shape, dtype)
 
-    def view(self, a: torch.Tensor) -> torch.Tensor:
+    def _unchanged(self, a: torch.Tensor, function: str = "") -> torch.Tensor:
         return a
 
-    def output(self, a: torch.Tensor, function: str) -> torch.Tensor:
-        return a
-
-    def signs(self, out: torch.Tensor) -> torch.Tensor:
-        return out
-
-    def floats(self, a: torch.Tensor, function: str) -> torch.Tensor:
-        return a
-
-    def integers(self, a: torch.Tensor) -> torch.Tensor:
-        return a
+    view = output = signs = floats = integers = _unchanged
 
 
 class Device:
@@ -256,6 +237,11 @@ def is_traced(torch: Any, a: Any) -> bool:
 def _unsigned(a: np.ndarray) -> np.ndarray:
     """Return torch's words as the core's; other dtypes unchanged."""
     return a.view(np.uint64) if a.dtype == np.int64 else a
+
+
+def _signed(a: np.ndarray) -> np.ndarray:
+    """Return the core's words as torch's; other dtypes unchanged."""
+    return a.view(np.int64) if a.dtype == np.uint64 else a
 
 
 def _torch_dtype(torch: Any, dtype: Any) -> Any:

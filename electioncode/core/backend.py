@@ -55,7 +55,7 @@ def backend_on(device: Any) -> Backend:
 
 
 def cuda_unavailable() -> str | None:
-    """Why no CUDA device can be used here; None where one can."""
+    """Return why no CUDA device can be used here, or None where one can."""
     if native.cuda is None:
         return (
             f"this build of electioncode has no CUDA kernels ({native.why_no_cuda}): install the CUDA toolkit and "
@@ -77,13 +77,13 @@ def _cuda_backend(device: torch.device, function: str) -> CudaArrays:
 
 
 def synchronize(device: Any = None) -> None:
-    """Waits for what this package queued on torch's current CUDA stream, and raises what it found.
+    """Wait for what this package queued on torch's current CUDA stream, and raise what it found.
 
     Args:
         device: a CUDA device as torch names it; None: every device used so far.
 
-    With nan="raise", a NaN on a CUDA device raises ValueError here, or in an earlier call that comes to know of it:
-    the next on that device after the kernel has run, or the next that brings votes to the host. Nothing else in this
+    With nan="raise", a NaN on a CUDA device raises ValueError here, or in whichever earlier call notices it: the
+    next on that device after the kernel has run, or the next that brings votes to the host. Nothing else in this
     package needs this call.
     """
     held = list(_devices.values())
@@ -98,11 +98,12 @@ def synchronize(device: Any = None) -> None:
 
 
 def numpy_backend() -> NumpyArrays:
+    """Return the backend of NumPy arrays."""
     return _numpy
 
 
 def build_config() -> dict[str, Any]:
-    """Versions, compiler, instruction sets found and chosen, threads, CUDA: for bug reports.
+    """Return versions, compiler, instruction sets found and chosen, threads and CUDA: what a bug report needs.
 
     Keys: ``version``, ``compiler``, ``flags``, ``pybind11``, ``assertions``, ``instruction_sets`` (name -> this
     CPU can run it), ``instruction_set`` (the one in use), ``num_threads``, ``cuda`` (False, or the compiler and
@@ -121,17 +122,17 @@ def build_config() -> dict[str, Any]:
 
 
 def instruction_sets() -> list[str]:
-    """Names of the instruction sets that this machine can run, best first; the last is ``"scalar"``."""
+    """Return the names of the instruction sets that this machine can run, best first; the last is ``"scalar"``."""
     return [name for name, available in cpu.instruction_sets() if available]
 
 
 def instruction_set() -> str:
-    """The instruction set in use: the best, unless ``ELECTIONCODE_ISA`` or :func:`set_instruction_set` differs."""
+    """Return the instruction set in use: the best, unless ``ELECTIONCODE_ISA`` or `set_instruction_set` differs."""
     return cpu.instruction_set()
 
 
 def set_instruction_set(name: str | None = None) -> None:
-    """Uses the kernels of one instruction set; ``None`` is the best. Results are the same bits on each.
+    """Use the kernels of one instruction set; ``None`` is the best. Results are the same bits on each.
 
     Raises ValueError for a name that is unknown or not available here.
     """
@@ -139,12 +140,12 @@ def set_instruction_set(name: str | None = None) -> None:
 
 
 def num_threads() -> int:
-    """Threads of the core: ``ELECTIONCODE_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the usable CPUs."""
+    """Return the threads of the core: ``ELECTIONCODE_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the usable CPUs."""
     return cpu.num_threads()
 
 
 def set_num_threads(n: int | None = None) -> None:
-    """Sets the threads of the core (1 to 1024); ``None`` restores the default. Results do not depend on it."""
+    """Set the threads of the core (1 to 1024); ``None`` restores the default. Results do not depend on it."""
     if n is not None and not 1 <= n <= 1024:
         raise ValueError(f"set_num_threads: n must be from 1 to 1024, got {n}")
     cpu.set_num_threads(n or 0)

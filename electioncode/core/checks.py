@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,24 @@ def integer(function: str, argument: str, value: Any, low: int, high: int | None
     if value < low or (high is not None and value > high):
         raise ValueError(f"{function}: {argument} must be {limits}, got {value}")
     return int(value)
+
+
+def number(function: str, argument: str, value: Any, low: Any, high: Any = math.inf, ends: str = "()") -> float:
+    """Return a number between two limits as a float; raise TypeError or ValueError for another.
+
+    Args:
+        function, argument, value: as for `integer`. A bool is not a number.
+        low, high: the limits, as the error prints them.
+        ends: "()", "[)", "(]" or "[]": a square bracket admits the limit on its side.
+    """
+    interval = f"in {ends[0]}{low}, {high}{ends[1]}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        kind = type(value).__name__
+        raise TypeError(f"{function}: {argument} must be a number {interval}, got {kind} {value!r}")
+    x = float(value)
+    if not (low < x < high or (ends[0] == "[" and x == low) or (ends[1] == "]" and x == high)):
+        raise ValueError(f"{function}: {argument} must be {interval}, got {value}")
+    return x
 
 
 def fraction(function: str, argument: str, value: float) -> float:

@@ -1,6 +1,6 @@
-"""The core's operations on CUDA tensors: the same names and arguments as `_core`, tensors in place of NumPy arrays.
+"""The core's operations on CUDA tensors: the names and arguments of `_core`, with tensors in place of NumPy arrays.
 
-Checks every tensor, takes its address, and queues the kernel on torch's current stream. Nothing here waits for the
+They check every tensor, take its address, and queue the kernel on torch's current stream. Nothing here waits for the
 GPU, and all memory is torch's, so calls can be captured in a CUDA graph.
 """
 
@@ -34,7 +34,7 @@ class CudaOps:
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Calls of this thread leave the error of an earlier one to a later one."""
+        """Let calls of this thread leave the error of an earlier call to a later one."""
         self._silent.on = True
         try:
             yield
@@ -42,7 +42,7 @@ class CudaOps:
             self._silent.on = False
 
     def raise_pending(self) -> None:
-        """Raises what kernels that have run by now found."""
+        """Raise what kernels that have run by now found."""
         if self._saw_nan.item():
             self._saw_nan.zero_()
             raise ValueError(
@@ -52,15 +52,10 @@ class CudaOps:
 
     def pack(self, x: Any, words: Any, mask: Any, zero: int, nan: int, seed: int, step: int, stream: int) -> bool:
         rows, d = _rows_of(x)
-        width = words_for(d)
-        dtype = self._dtype(x, 4)
-        to = self._row_addresses(words, len(rows), width, "words")
-        masks = [0] * len(rows) if mask is None else self._row_addresses(mask, len(rows), width, "mask")
-        tensors = [
-            (dtype, rows[i], 0, d, to[i], masks[i], 0, (stream + i) % 2**32) for i in range(len(rows))
-        ]
+        dtype, to, masks = self._dtype(x, 4), *self._planes(words, mask, len(rows), words_for(d))
+        jobs = [(dtype, rows[i], 0, d, to[i], masks[i], 0, (stream + i) % 2**32) for i in range(len(rows))]
         flag = self._saw_nan.data_ptr()
-        self._call(self.native.pack_tensors, tensors, 0.0, 0.0, False, zero, nan, seed, step, 0, flag, None)
+        self._call(self.native.pack_tensors, jobs, 0.0, 0.0, False, zero, nan, seed, step, 0, flag, None)
         return False
 
     def pack_addresses(
@@ -82,7 +77,7 @@ class CudaOps:
     ) -> bool:
         """As the core's. Where used ``(tensors,)``, bool, is False, a tensor votes nothing and its momentum stays.
 
-        The addresses are of this device: the caller's word.
+        The caller guarantees that the addresses are on this device.
         """
         total = sum(words_for(d) for _, _, _, d in tensors)
         to, to_mask = self._row(words, total, "words"), self._maybe_row(mask, total, "mask")
@@ -104,102 +99,48 @@ class CudaOps:
 
     def unpack(self, words: Any, mask: Any, out: Any) -> None:
         rows, d = _rows_of(out)
-        width = words_for(d)
-        dtype = self._dtype(out, 5)
-        source = self._row_addresses(words, len(rows), width, "words")
-        masks = [0] * len(rows) if mask is None else self._row_addresses(mask, len(rows), width, "mask")
-        self._call(
-            self.native.unpack_tensors, [(dtype, rows[i], d, source[i], masks[i]) for i in range(len(rows))]
-        )
+        dtype, source, masks = self._dtype(out, 5), *self._planes(words, mask, len(rows), words_for(d))
+        jobs = [(dtype, rows[i], d, source[i], masks[i]) for i in range(len(rows))]
+        self._call(self.native.unpack_tensors, jobs)
 
     def unpack_tensors(self, outs: Sequence[Any], words: Any, mask: Any) -> None:
-        """Signs into flat tensors, each of which begins a word."""
-        total = sum(words_for(x.numel()) for x in outs)
-        source, masks = self._row(words, total, "words"), self._maybe_row(mask, total, "mask")
-        jobs, first = [], 0
-        for x in outs:
-            at = source + 8 * first, masks and masks + 8 * first
-            jobs.append((self._dtype(x, 5), self._flat(x, "outs"), x.numel(), *at))
-            first += words_for(x.numel())
-        self._call(self.native.unpack_tensors, jobs)
+        """Write signs into flat tensors, each of which begins a word."""
+        jobs = [(self._dtype(x, 5), self._flat(x, "outs"), x.numel()) for x in outs]
+        self._call(self.native.unpack_tensors, self._with_words(jobs, words, mask))
 
     def update_addresses(
         self, params: Sequence[tuple[int, int, int]], words: Any, mask: Any, decay: float, step: float
     ) -> None:
-        """Of (dtype, parameters, d), on this device: the caller's word."""
-        total = sum(words_for(d) for _, _, d in params)
-        source, masks = self._row(words, total, "words"), self._maybe_row(mask, total, "mask")
-        jobs = []
-        for dtype, p, d in params:
-            jobs.append((dtype, p, d, source, masks))
-            nbytes = 8 * words_for(d)
-            source, masks = source + nbytes, masks and masks + nbytes
-        self._call(self.native.update_tensors, jobs, decay, step)
+        """Update (dtype, parameters, d); the caller guarantees that the addresses are on this device."""
+        self._call(self.native.update_tensors, self._with_words(params, words, mask), decay, step)
 
     def majority(
-        self,
-        words: Any,
-        masks: Any,
-        weights: Sequence[int] | None,
-        d: int,
-        tie: int,
-        seed: int,
-        step: int,
-        stream: int,
-        out: Any,
-        out_mask: Any,
-        count_differences: bool,
+        self, words: Any, masks: Any, weights: Sequence[int] | None, d: int, tie: int, *arguments: Any
     ) -> Any:
-        width = words_for(d)
-        to = self._row(out, width, "out"), self._maybe_row(out_mask, width, "out_mask")
-        voters = self._voters(words, masks, width)
-        self._call(self.native.majority, voters, weights, d, tie, seed, step, stream, *to)
+        *keys, out, out_mask, count_differences = arguments
+        to, voters = self._result(out, out_mask, d), self._voters(words, masks, words_for(d))
+        self._call(self.native.majority, voters, weights, d, tie, *keys, *to)
         return self._disagreement(voters, *to, d) if count_differences else None
 
     def disagreement(self, words: Any, masks: Any, winner: Any, winner_mask: Any, d: int) -> Any:
-        width = words_for(d)
-        result = self._row(winner, width, "winner"), self._maybe_row(winner_mask, width, "winner_mask")
-        return self._disagreement(self._voters(words, masks, width), *result, d)
+        result = self._result(winner, winner_mask, d)
+        return self._disagreement(self._voters(words, masks, words_for(d)), *result, d)
 
     def _disagreement(self, voters: list[tuple[int, int]], winner: int, winner_mask: int, d: int) -> Any:
         counts = self._torch.zeros(len(voters), dtype=self._torch.int64, device=self.device.torch_device)
         self._call(self.native.disagreement, voters, winner, winner_mask, d, counts.data_ptr())
         return counts
 
-    def local_majorities(
-        self,
-        words: Any,
-        masks: Any,
-        first: Sequence[int],
-        members: Sequence[int],
-        d: int,
-        tie: int,
-        seed: int,
-        step: int,
-        out: Any,
-        out_mask: Any,
-    ) -> None:
+    def local_majorities(self, words: Any, masks: Any, first: Sequence[int], *arguments: Any) -> None:
+        members, d, *rest, out, out_mask = arguments
         partitions = self._rows(words, masks, words.shape[0], words_for(d), "words")
         to = self._rows(out, out_mask, len(first) - 1, words_for(d), "out")
-        self._call(self.native.local_majorities, partitions, first, members, d, tie, seed, step, to)
+        self._call(self.native.local_majorities, partitions, first, members, d, *rest, to)
 
-    def coded_majority(
-        self,
-        words: Any,
-        masks: Any,
-        first: Sequence[int],
-        members: Sequence[int],
-        d: int,
-        tie: int,
-        seed: int,
-        step: int,
-        out: Any,
-        out_mask: Any,
-    ) -> None:
-        width = words_for(d)
-        partitions = self._rows(words, masks, words.shape[0], width, "words")
-        to = self._row(out, width, "out"), self._maybe_row(out_mask, width, "out_mask")
-        self._call(self.native.coded_majority, partitions, first, members, d, tie, seed, step, *to)
+    def coded_majority(self, words: Any, masks: Any, first: Sequence[int], *arguments: Any) -> None:
+        members, d, *rest, out, out_mask = arguments
+        partitions = self._rows(words, masks, words.shape[0], words_for(d), "words")
+        self._call(self.native.coded_majority, partitions, first, members, d, *rest, *self._result(out, out_mask, d))
 
     def accumulate(
         self, words: Any, mask: Any, kind: int, sums: Sequence[Any], pending: Sequence[Any], rest: Any, d: int
@@ -207,40 +148,24 @@ class CudaOps:
         width = words_for(d)
         self._call(
             self.native.accumulate,
-            self._row(words, width, "words"),
-            self._maybe_row(mask, width, "mask"),
+            *self._result(words, mask, d),
             kind,
             [self._row(row, width, "sums") for row in sums],
             [self._row(row, width, "pending") for row in pending],
             self._row(rest, width, "rest"),
             d,
-            check=False,  # a tally that counts half of a vote would be worse
+            check=False,  # an error halfway would leave the tally with part of a vote
         )
 
-    def counters_majority(
-        self,
-        rows: Sequence[Any],
-        planes: Sequence[int],
-        maximum: int,
-        d: int,
-        tie: int,
-        seed: int,
-        step: int,
-        stream: int,
-        out: Any,
-        out_mask: Any,
-    ) -> None:
-        width = words_for(d)
-        counters = [(self._row(row, width, "rows"), plane) for row, plane in zip(rows, planes, strict=True)]
-        to = self._row(out, width, "out"), self._maybe_row(out_mask, width, "out_mask")
-        self._call(self.native.counters_majority, counters, maximum, d, tie, seed, step, stream, *to)
+    def counters_majority(self, rows: Sequence[Any], planes: Sequence[int], maximum: int, d: int, *rest: Any) -> None:
+        *keys, out, out_mask = rest
+        counters, to = self._counters(rows, planes, d), self._result(out, out_mask, d)
+        self._call(self.native.counters_majority, counters, maximum, d, *keys, *to)
 
     def counters_margin(self, rows: Sequence[Any], planes: Sequence[int], offset: int, d: int, out: Any) -> None:
-        width = words_for(d)
-        counters = [(self._row(row, width, "rows"), plane) for row, plane in zip(rows, planes, strict=True)]
         if out.dtype != self._torch.int32 or out.numel() != d:
             raise ValueError(f"counters_margin: out must be {d} int32, got {out.numel()} {out.dtype}")
-        self._call(self.native.counters_margin, counters, offset, d, self._flat(out, "out"))
+        self._call(self.native.counters_margin, self._counters(rows, planes, d), offset, d, self._flat(out, "out"))
 
     # Tensors to addresses. Whatever Python passes, no kernel leaves its memory.
 
@@ -282,6 +207,10 @@ class CudaOps:
     def _maybe_row(self, t: Any, width: int, argument: str) -> int:
         return 0 if t is None else self._row(t, width, argument)
 
+    def _result(self, words: Any, mask: Any, d: int) -> tuple[int, int]:
+        """Return the addresses of one row of words and of its mask (0: none)."""
+        return self._row(words, words_for(d), "words"), self._maybe_row(mask, words_for(d), "mask")
+
     def _row_addresses(self, t: Any, rows: int, width: int, argument: str) -> list[int]:
         self._check(t, argument)
         shape = (width,) if t.ndim == 1 else (rows, width)
@@ -289,18 +218,32 @@ class CudaOps:
             raise ValueError(f"{argument} must be {rows} rows of {width} int64 words, got {t.dtype} {tuple(t.shape)}")
         return _rows_of(t)[0]
 
+    def _planes(self, words: Any, mask: Any, rows: int, width: int) -> tuple[list[int], list[int]]:
+        """Return the addresses of rows of words and of their masks (0: none)."""
+        source = self._row_addresses(words, rows, width, "words")
+        return source, [0] * rows if mask is None else self._row_addresses(mask, rows, width, "mask")
+
+    def _with_words(self, jobs: Sequence[tuple[int, int, int]], words: Any, mask: Any) -> list[tuple[int, ...]]:
+        """Append to each (dtype, address, d) the addresses of its words and mask, one after the other."""
+        total = sum(words_for(d) for _, _, d in jobs)
+        source, masks = self._row(words, total, "words"), self._maybe_row(mask, total, "mask")
+        placed: list[tuple[int, ...]] = []
+        for dtype, address, d in jobs:
+            placed.append((dtype, address, d, source, masks))
+            nbytes = 8 * words_for(d)
+            source, masks = source + nbytes, masks and masks + nbytes
+        return placed
+
+    def _counters(self, rows: Sequence[Any], planes: Sequence[int], d: int) -> list[tuple[int, int]]:
+        return [(self._row(row, words_for(d), "rows"), plane) for row, plane in zip(rows, planes, strict=True)]
+
     def _voters(self, words: Any, masks: Any, width: int) -> list[tuple[int, int]]:
-        """Rows of one tensor, or tensors that lie anywhere; masks may be None, whole or in part."""
+        """Return rows of one tensor, or tensors that lie anywhere; masks may be None, whole or in part."""
         if isinstance(words, self._torch.Tensor):
-            rows = self._row_addresses(words, words.shape[0] if words.ndim == 2 else 1, width, "words")
-            if masks is None:
-                return [(row, 0) for row in rows]
-            return list(zip(rows, self._row_addresses(masks, len(rows), width, "masks"), strict=True))
+            return list(zip(*self._planes(words, masks, words.shape[0] if words.ndim == 2 else 1, width), strict=True))
         held: Iterable[Any] = [None] * len(words) if masks is None else masks
-        return [
-            (self._row(row, width, "words"), self._maybe_row(mask, width, "masks"))
-            for row, mask in zip(words, held, strict=True)
-        ]
+        pairs = zip(words, held, strict=True)
+        return [(self._row(row, width, "words"), self._maybe_row(mask, width, "masks")) for row, mask in pairs]
 
     def _rows(self, words: Any, mask: Any, rows: int, width: int, argument: str) -> tuple[int, int, int, int, int]:
         self._row_addresses(words, rows, width, argument)
@@ -313,7 +256,7 @@ class CudaOps:
 
 
 def _rows_of(t: Any) -> tuple[list[int], int]:
-    """Addresses of the rows, and their length."""
+    """Return the addresses of the rows, and their length."""
     if t.ndim == 1:
         return [t.data_ptr()], t.shape[0]
     first, stride = t.data_ptr(), t.stride(0) * t.element_size()

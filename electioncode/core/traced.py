@@ -11,7 +11,7 @@ as one tensor of words ``(n, ceil(d / 64))``, or as n tensors ``(ceil(d / 64),)`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from electioncode.core.checks import NAN, TIE, ZERO, choice, key
 from electioncode.core.words import words_for
 
 ops = torch.ops.electioncode
+Rows = Sequence[Tensor]
+Masks = Sequence[Tensor | None]
 
 
 def _planes(like: Tensor, shape: Sequence[Any], d: Any, masked: bool) -> Tensor:
@@ -40,18 +42,20 @@ def _view(t: Tensor | None, who: str) -> Any:
     return backend and backend.view(t)
 
 
-def _voters(words: Sequence[Tensor], masks: Sequence[Tensor | None], who: str) -> tuple[Any, Any]:
+def _voters(words: Rows, masks: Masks, who: str) -> tuple[Any, Any]:
     """Return voters as the core takes them: one 2-D array, or rows that lie anywhere."""
     if len(words) == 1 and words[0].ndim == 2:
         return _view(words[0], who), _view(masks[0], who)
     return [_view(w, who) for w in words], [_view(m, who) for m in masks]
 
 
-@torch.library.custom_op(
-    "electioncode::pack",
-    mutates_args=(),
-    schema="(Tensor x, str zero, str nan, SymInt seed, SymInt step, SymInt stream) -> Tensor",
-)
+def _operator(schema: str, mutates: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Any]:
+    """Register a function as the operator of a schema ``name(arguments) -> result``."""
+    name, _, rest = schema.partition("(")
+    return torch.library.custom_op(f"electioncode::{name}", mutates_args=mutates, schema=f"({rest}")
+
+
+@_operator("pack(Tensor x, str zero, str nan, SymInt seed, SymInt step, SymInt stream) -> Tensor")
 def _pack(x: Tensor, zero: str, nan: str, seed: int, step: int, stream: int) -> Tensor:
     backend: Any = backend_of(x, "pack")
     policies = choice("pack", "zero", zero, ZERO), choice("pack", "nan", nan, NAN)
@@ -64,17 +68,13 @@ def _pack(x: Tensor, zero: str, nan: str, seed: int, step: int, stream: int) -> 
 
 
 @_pack.register_fake
-def _(x: Tensor, zero: str, nan: str, seed: int, step: int, stream: int) -> Tensor:
+def _(x: Tensor, zero: str, nan: str, *keys: Any) -> Tensor:
     return _planes(x, x.shape[:-1], x.shape[-1], "abstain" in (zero, nan))
 
 
-@torch.library.custom_op(
-    "electioncode::unpack",
-    mutates_args=(),
-    schema="(Tensor words, Tensor? mask, SymInt d, ScalarType dtype) -> Tensor",
-)
+@_operator("unpack(Tensor words, Tensor? mask, SymInt d, ScalarType dtype) -> Tensor")
 def _unpack(words: Tensor, mask: Tensor | None, d: int, dtype: torch.dtype) -> Tensor:
-    backend = backend_of(words, "unpack", "words")
+    backend: Any = backend_of(words, "unpack", "words")
     out = backend.empty((*words.shape[:-1], d), dtype)
     backend.core.unpack(_view(words, "unpack"), _view(mask, "unpack"), backend.signs(out))
     return out
@@ -85,20 +85,11 @@ def _(words: Tensor, mask: Tensor | None, d: int, dtype: torch.dtype) -> Tensor:
     return words.new_empty((*words.shape[:-1], d), dtype=dtype)
 
 
-@torch.library.custom_op(
-    "electioncode::majority",
-    mutates_args=(),
-    schema="(Tensor[] words, Tensor?[] masks, SymInt d, str tie, int[]? weights, SymInt seed, SymInt step, "
-    "SymInt stream) -> Tensor",
+@_operator(
+    "majority(Tensor[] words, Tensor?[] masks, SymInt d, str tie, int[]? weights, SymInt seed, SymInt step, "
+    "SymInt stream) -> Tensor"
 )
-def _majority(
-    words: Sequence[Tensor],
-    masks: Sequence[Tensor | None],
-    d: int,
-    tie: str,
-    weights: Sequence[int] | None,
-    *keys: int,
-) -> Tensor:
+def _majority(words: Rows, masks: Masks, d: int, tie: str, weights: Sequence[int] | None, *keys: int) -> Tensor:
     policy = choice("majority", "tie", tie, TIE)
     planes = _planes(words[0], (), d, tie == "abstain")
     voters, outputs = _voters(words, masks, "majority"), _outputs(planes, "majority")
@@ -108,52 +99,33 @@ def _majority(
 
 
 @_majority.register_fake
-def _(words: Sequence[Tensor], masks: Sequence[Tensor | None], d: int, tie: str, *rest: Any) -> Tensor:
+def _(words: Rows, masks: Masks, d: int, tie: str, *rest: Any) -> Tensor:
     return _planes(words[0], (), d, tie == "abstain")
 
 
-@torch.library.custom_op(
-    "electioncode::disagreement",
-    mutates_args=(),
-    schema="(Tensor[] words, Tensor?[] masks, Tensor winner, Tensor? winner_mask, SymInt d) -> Tensor",
-)
-def _disagreement(
-    words: Sequence[Tensor], masks: Sequence[Tensor | None], winner: Tensor, winner_mask: Tensor | None, d: int
-) -> Tensor:
+@_operator("disagreement(Tensor[] words, Tensor?[] masks, Tensor winner, Tensor? winner_mask, SymInt d) -> Tensor")
+def _disagreement(words: Rows, masks: Masks, winner: Tensor, winner_mask: Tensor | None, d: int) -> Tensor:
     who = "disagreement"
-    backend = backend_of(words[0], who, "words")
+    backend: Any = backend_of(words[0], who, "words")
     result = _view(winner, who), _view(winner_mask, who)
     return backend.integers(backend.core.disagreement(*_voters(words, masks, who), *result, d))
 
 
 @_disagreement.register_fake
-def _(
-    words: Sequence[Tensor], masks: Sequence[Tensor | None], winner: Tensor, winner_mask: Tensor | None, d: int
-) -> Tensor:
+def _(words: Rows, masks: Masks, winner: Tensor, winner_mask: Tensor | None, d: int) -> Tensor:
     n = words[0].shape[0] if words[0].ndim == 2 else len(words)
     return words[0].new_empty((n,), dtype=torch.int64)
 
 
-@torch.library.custom_op(
-    "electioncode::pack_tensors",
-    mutates_args=("momenta",),
-    schema="(Tensor[] tensors, Tensor(a!)[] momenta, float beta, float weight, bool negate, bool masked, str zero, "
-    "str nan, SymInt seed, SymInt step, SymInt stream, float[] split) -> Tensor",
+@_operator(
+    "pack_tensors(Tensor[] tensors, Tensor(a!)[] momenta, float beta, float weight, bool negate, bool masked, "
+    "str zero, str nan, SymInt seed, SymInt step, SymInt stream, float[] split) -> Tensor",
+    mutates=("momenta",),
 )
 def _pack_tensors(
-    tensors: Sequence[Tensor],
-    momenta: Sequence[Tensor],
-    beta: float,
-    weight: float,
-    negate: bool,
-    masked: bool,
-    zero: str,
-    nan: str,
-    seed: int,
-    step: int,
-    stream: int,
-    split: Sequence[float],
+    tensors: Rows, momenta: Rows, beta: float, weight: float, negate: bool, masked: bool, *rest: Any
 ) -> Tensor:
+    zero, nan, seed, step, stream, split = rest
     who = "electioncode::pack_tensors"
     planes = _planes(tensors[0], (), 64 * lists.num_words(tensors), masked)
     rule = lists.MomentumRule(beta, weight, negate, (split[0], split[1]) if split else None)
@@ -165,32 +137,21 @@ def _pack_tensors(
 
 
 @_pack_tensors.register_fake
-def _(
-    tensors: Sequence[Tensor],
-    momenta: Sequence[Tensor],
-    beta: float,
-    weight: float,
-    negate: bool,
-    masked: bool,
-    *rest: Any,
-) -> Tensor:
+def _(tensors: Rows, momenta: Rows, beta: float, weight: float, negate: bool, masked: bool, *rest: Any) -> Tensor:
     return _planes(tensors[0], (), 64 * sum(words_for(x.numel()) for x in tensors), masked)
 
 
-@torch.library.custom_op(
-    "electioncode::update_tensors",
-    mutates_args=("params",),
-    schema="(Tensor(a!)[] params, Tensor words, Tensor? mask, Tensor lr, float weight_decay) -> ()",
+@_operator(
+    "update_tensors(Tensor(a!)[] params, Tensor words, Tensor? mask, Tensor lr, float weight_decay) -> ()",
+    mutates=("params",),
 )
-def _update_tensors(
-    params: Sequence[Tensor], words: Tensor, mask: Tensor | None, lr: Tensor, weight_decay: float
-) -> None:
+def _update_tensors(params: Rows, words: Tensor, mask: Tensor | None, lr: Tensor, weight_decay: float) -> None:
     who = "electioncode::update_tensors"
     lists.update_tensors(who, params, (_view(words, who), _view(mask, who)), float(lr), weight_decay)
 
 
 @_update_tensors.register_fake
-def _(params: Sequence[Tensor], words: Tensor, mask: Tensor | None, lr: Tensor, weight_decay: float) -> None:
+def _(params: Rows, words: Tensor, mask: Tensor | None, lr: Tensor, weight_decay: float) -> None:
     return None
 
 

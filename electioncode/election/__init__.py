@@ -4,5 +4,3 @@ from __future__ import annotations
 
 from electioncode.election.protocol import Election
 from electioncode.election.quorum import ElectionStats, QuorumError
-
-__all__ = ["Election", "ElectionStats", "QuorumError"]

@@ -1,43 +1,37 @@
-"""The protocol: cast -> local majority -> exchange -> majority.
+"""The protocol: cast -> encode -> exchange -> decode.
 
-Each worker votes over the partitions that it holds and sends one message; whoever counts takes the majority
-of the messages. (Election Coding, Section 2; the attack model is Section 2's too: Byzantine workers send
-any message.)
+Each worker encodes what is cast for the partitions that it holds and sends one message; whoever counts decodes the
+messages. In the sign vote both are majorities. (Election Coding, Section 2; the attack model is Section 2's too:
+Byzantine workers send any message.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from electioncode import core
-from electioncode.election.quorum import (
-    ElectionStats,
-    QuorumError,
-    decode_refusal,
-    encode_refusal,
-    least_messages,
-    refusal_bytes,
-)
-from electioncode.schemes import Stored, Tallied
-from electioncode.votes import PackedSigns, Tally, frame, majority, planes, random_signs
+from electioncode.codes import AllocationCode
+from electioncode.election.quorum import ElectionStats, QuorumError, Refusals, least_messages
+from electioncode.schemes import MajorityDecoder, Scheme, sign_vote
+from electioncode.votes import FrameError, PackedSigns, check_same, frame
 
 if TYPE_CHECKING:
-    from electioncode.codes import AllocationCode
+    from electioncode.schemes import Format
     from electioncode.transport import Transport
 
-_RULES = ("seed", "tie", "zero", "nan")
-Attack = Callable[..., PackedSigns]  # attack(message, worker=, step=)
+Attack = Callable[..., Any]  # attack(message, worker=, step=)
+Coalition = Callable[[Mapping[int, Any], int], Mapping[int, Any]]  # coalition(honest messages, step)
 
 
 class Election:
-    """One vote a step over the signs of k partitions, which n workers hold by an allocation code.
+    """One vote per step over k partitions, which n workers hold by an allocation code.
 
     Args:
-        code: AllocationCode of n workers and k partitions.
+        scheme: a :class:`electioncode.Scheme`; or an AllocationCode of n workers and k partitions, which means
+            :func:`electioncode.schemes.sign_vote` over it by the policies below.
         transport: of n workers; the election closes it.
         tie: what a tie gives, in the local votes and in the global one: "plus", "minus", "random" or "abstain".
         zero, nan: what zeros and NaNs in casts of floats vote, as in :func:`electioncode.pack`.
@@ -49,6 +43,8 @@ class Election:
             None: any number, even 0, which is a tie.
         byzantine: worker -> attack, to try out what those workers can do: an attack takes the honest message
             ``(d,)`` and the keywords worker and step, and returns what to send instead.
+        coalition: attackers that see everything: a function of the honest messages (worker -> message) and the step,
+            which returns what some workers send instead (worker -> message). Needs all workers in one process.
 
     All processes give the same arguments. In every step, each process casts the partitions that it holds and
     resolves::
@@ -57,7 +53,8 @@ class Election:
             election.cast(partition, gradient_of(partition))
         winner = election.resolve()
 
-    Equals, with m the ``(k, d)`` signs, G the allocation and ties aside: ``np.sign(np.sign(G @ m).sum(axis=0))``.
+    The sign vote equals, with m the ``(k, d)`` signs, G the allocation and ties aside:
+    ``np.sign(np.sign(G @ m).sum(axis=0))``.
 
     A message that is missing, late or malformed (of another length, version, d, step, sender or checksum)
     is that worker's abstention, noted in `stats`, and an error only where it leaves no quorum. Missing workers and
@@ -69,7 +66,7 @@ class Election:
 
     def __init__(
         self,
-        code: AllocationCode,
+        scheme: Scheme | AllocationCode,
         transport: Transport,
         tie: str = "plus",
         zero: str = "plus",
@@ -78,40 +75,41 @@ class Election:
         *,
         quorum: int | str | None = None,
         byzantine: Mapping[int, Attack] | None = None,
+        coalition: Coalition | None = None,
     ) -> None:
-        if transport.num_workers != code.num_workers:
+        if isinstance(scheme, AllocationCode):
+            scheme = sign_vote(scheme, tie, zero, nan, seed, who="Election")
+        elif (tie, zero, nan, seed) != ("plus", "plus", "raise", 0):
+            raise ValueError("Election: tie, zero, nan and seed must be given to the scheme, not to its election")
+        n = scheme.code.num_workers
+        if transport.num_workers != n:
             raise ValueError(
-                f"Election: the transport must have as many workers as the code, {code.num_workers}, "
-                f"got {transport.num_workers}"
+                f"Election: the transport must have as many workers as the code, {n}, got {transport.num_workers}"
             )
-        core.choice("Election", "tie", tie, core.TIE)
-        core.choice("Election", "zero", zero, core.ZERO)
-        core.choice("Election", "nan", nan, core.NAN)
-        core.key("Election", seed=seed)
         for worker, attack in (byzantine or {}).items():
-            if worker not in range(code.num_workers):
-                limit = code.num_workers - 1
-                raise ValueError(f"Election: byzantine workers must be from 0 to {limit}, got {worker!r}")
+            if worker not in range(n):
+                raise ValueError(f"Election: byzantine workers must be from 0 to {n - 1}, got {worker!r}")
             if not callable(attack):
                 kind = type(attack).__name__
-                raise TypeError(
-                    f"Election: byzantine attacks must be callable, got {kind} for worker {worker}"
-                )
-        self.code = code
+                raise TypeError(f"Election: byzantine attacks must be callable, got {kind} for worker {worker}")
+        if coalition is not None and tuple(transport.workers) != tuple(range(n)):
+            raise ValueError("Election: a coalition sees all messages, so it needs all workers in one process")
+        self.scheme = scheme
+        self.code = scheme.code
         self.transport = transport
-        self.tie, self.zero, self.nan, self.seed = tie, zero, nan, int(seed)
-        self.quorum = least_messages(quorum, code, tie)
+        self.policies = scheme.decoder.policies if isinstance(scheme.decoder, MajorityDecoder) else None
+        self.encoder = scheme.encoder(transport.workers)
+        self.quorum = least_messages(quorum, self.code, "plus" if self.policies is None else self.policies.tie)
         self.byzantine = dict(byzantine or {})
-        held = {p for worker in transport.workers for p in code.partitions(worker)}
+        self.coalition = coalition
+        held = {p for worker in transport.workers for p in self.code.partitions(worker)}
         self.partitions: tuple[int, ...] = tuple(sorted(int(p) for p in held))
         self.step = 0
         self._stats = ElectionStats()
-        self._ballots: Tallied | Stored
-        self._ballots = Tallied(self) if len(transport.workers) <= 1 else Stored(self)
+        self._refusals = Refusals(n)
         self._cast: set[int] = set()
         self._d: int | None = None
-        self._like: core.Backend = core.numpy_backend()
-        self._frames: dict[Any, np.ndarray] = {}
+        self._like: core.Backend = core.numpy_backend()  # the kind of array that was cast last
 
     @property
     def stats(self) -> ElectionStats:
@@ -121,7 +119,7 @@ class Election:
         return self._stats
 
     def check_cast(self, partition: int) -> None:
-        """Raises the ValueError that `cast` would raise for this partition now."""
+        """Raise the ValueError that `cast` would raise for this partition now."""
         if partition not in self.partitions:
             raise ValueError(
                 f"cast: partition must be one that this process holds, {self.partitions}, got {partition!r}"
@@ -130,14 +128,14 @@ class Election:
             raise ValueError(f"cast: partition {partition} was already cast in step {self.step}")
 
     def cast(self, partition: int, x: Any) -> None:
-        """Votes for one partition: once for each that this process holds, in any order.
+        """Vote for one partition: once for each that this process holds, in any order.
 
         Args:
             partition: one of `partitions`.
-            x: ``(d,)`` floats, whose signs are taken by the zero and NaN policies, or PackedSigns ``(d,)``;
-                NumPy or torch. d is the same in all casts of a step.
+            x: ``(d,)`` floats, in a sign vote taken by the zero and NaN policies, or PackedSigns ``(d,)``; NumPy or
+                torch. d is the same in all casts of a step.
 
-        A process with one worker adds the vote to a tally and keeps nothing else. After an error the
+        In a sign vote a process with one worker adds the vote to a tally and keeps nothing else. After an error the
         partition may be cast again.
         """
         self.check_cast(partition)
@@ -146,18 +144,18 @@ class Election:
         if len(shape) != 1 or (self._d is not None and shape != (self._d,)):
             expected = "(d,)" if self._d is None else f"({self._d},) as in the casts before"
             raise ValueError(f"cast: x must have shape {expected}, got {shape}")
-        self._ballots.add(int(partition), x, shape[0])
+        self.encoder.add(int(partition), x, self.step)
         self._like, self._d = backend, shape[0]
         self._cast.add(int(partition))
 
-    def resolve(self, d: int | None = None) -> PackedSigns:
-        """The winner of this step; the election is then ready for the next.
+    def resolve(self, d: int | None = None) -> Any:
+        """Exchange the messages of this step and return the winner; the election is then ready for the next step.
 
         Args:
             d: the number of coordinates; needed only where nothing is cast, as at a server.
 
-        Returns PackedSigns ``(d,)``, of the kind of array that was cast, with a mask exactly where tie is
-        "abstain".
+        Returns the scheme's result; in a sign vote PackedSigns ``(d,)``, of the kind of array that was cast, with a
+        mask exactly where tie is "abstain".
 
         Raises ValueError, before anything is sent, where partitions are not cast yet (cast them and resolve
         again) or d is missing or wrong. Raises QuorumError where too few messages came: with one process that
@@ -165,74 +163,23 @@ class Election:
         transport raises (a silent server, say), ends the step: it is lost, and the next cast belongs to the next.
         """
         d = self._check_resolve(d)
-        votes, backend = self._messages(d), self._device_backend()
-        if backend is None:
-            messages: dict[int, Any] = {worker: self._encode(vote, worker) for worker, vote in votes.items()}
-        else:
-            messages = {worker: planes.encode(vote, backend) for worker, vote in votes.items()}
+        count = Count(self, d, self._device_backend())
+        sent = {worker: count.format.encode(m, step=self.step, sender=worker) for worker, m in self._messages(d)}
         try:
-            if backend is None:
-                winner = self._resolve_in_frames(messages, d)
-            else:
-                winner = self._resolve_in_planes(messages, d, backend)
+            result = self.transport.exchange(sent, count.max_bytes, count)
+            refused = self._refusals.decode(result, step=self.step, on_device=count.device is not None)
+            if refused is not None:
+                self._stats.refused += 1
+                self._stats.note_step(self.step, refused)
+                raise QuorumError(self.step, self.quorum or 0, self.code.num_workers, refused)
+            winner = count.format.decode(result, d=d, step=self.step, sender=frame.SERVER)
             self._stats.steps += 1
-            return winner
+            return self._kept(winner)
         finally:
             self.step += 1
             self._cast.clear()
             self._d = None
-            self._ballots.reset()
-
-    def _resolve_in_frames(self, messages: Mapping[int, Any], d: int) -> PackedSigns:
-        most = max(frame.frame_bytes(d, 2), refusal_bytes(self.code.num_workers))
-
-        def count(received: Sequence[Any], part: tuple[int, int] = (0, 1)) -> np.ndarray:
-            first, size = frame.part(d, *part)
-            votes, refusal = self._admit(
-                received, lambda message, worker: frame.decode(message, d=size, step=self.step, sender=worker)
-            )
-            return self._encode(self._elect(votes, size, first), frame.SERVER) if refusal is None else refusal
-
-        result = self.transport.exchange(messages, most, count)
-        self._raise_refusal(result)
-        winner = frame.decode(result, d=d, step=self.step, sender=frame.SERVER)
-        kept = [None if plane is None else self._like.adopt(plane) for plane in winner.numpy()]
-        return PackedSigns(kept[0], d, kept[1])
-
-    def _resolve_in_planes(self, messages: Mapping[int, Any], d: int, backend: core.Backend) -> PackedSigns:
-        """The same between devices, where messages stay tensors."""
-        most = max(planes.planes_bytes(d), refusal_bytes(self.code.num_workers) + 1)
-
-        def count(received: Sequence[Any]) -> Any:
-            votes, refusal = self._admit(received, lambda message, worker: planes.decode(message, d))
-            return planes.encode(self._elect(votes, d), backend) if refusal is None else planes.encode_refusal(refusal)
-
-        result = self.transport.exchange_tensors(messages, most, count)  # type: ignore[attr-defined]
-        refusal = planes.decode_refusal(result)
-        if refusal is not None:
-            self._raise_refusal(refusal)
-        winner = planes.decode(result, d).like(self._like)
-        if self.tie == "abstain" and winner.mask is None:  # of no bytes, where d is 0
-            return PackedSigns(winner.words, d, winner.words)
-        return winner
-
-    def _device_backend(self) -> core.Backend | None:
-        """Where messages stay tensors: on the transport's device, or with "any" where they are; None: nowhere."""
-        if not hasattr(type(self.transport), "exchange_tensors"):  # of its own, and not of a transport that it wraps
-            return None
-        device = getattr(self.transport, "tensor_device", None)
-        if device == "any":
-            return self._like if self._like.name == "cuda" else None
-        if device is None or (device.type == "cuda" and core.cuda_unavailable()):
-            return None
-        return core.backend_on(device)
-
-    def _raise_refusal(self, result: Any) -> None:
-        refused = decode_refusal(result, step=self.step, num_workers=self.code.num_workers)
-        if refused is not None:
-            self._stats.refused += 1
-            self._stats.note_step(self.step, refused.missing)
-            raise refused
+            self.encoder.reset()
 
     def _check_resolve(self, d: int | None) -> int:
         missing = sorted(set(self.partitions) - self._cast)
@@ -247,75 +194,109 @@ class Election:
             raise ValueError(f"resolve: d must be at least 0, got {d}")
         return d
 
-    def _messages(self, d: int) -> dict[int, PackedSigns]:
-        """What the workers of this process send, the Byzantine ones in their own way."""
-        messages = dict(self._ballots.messages(d))
+    def _messages(self, d: int) -> list[tuple[int, Any]]:
+        """Return what the workers of this process send, the Byzantine ones in their own way."""
+        messages = self.encoder.messages(d, self.step)
+        if self.coalition is not None:
+            messages = {**messages, **self.coalition(messages, self.step)}
         for worker in messages.keys() & self.byzantine.keys():
-            messages[worker] = self.byzantine[worker](messages[worker], worker=worker, step=self.step)
-        return messages
+            messages[worker] = self.byzantine[worker](self._kept(messages[worker]), worker=worker, step=self.step)
+        return list(messages.items())
 
-    def _encode(self, votes: PackedSigns, sender: int) -> np.ndarray:
-        """The frame, in memory that is used again in the next step."""
-        size = frame.frame_bytes(votes.d, 1 if votes.mask is None else 2)
-        memory = self._frames.get(sender)
-        if memory is None or memory.size != size:
-            memory = self._frames[sender] = np.empty(size, dtype=np.uint8)
-        return frame.encode(votes, step=self.step, sender=sender, out=memory)
+    def _device_backend(self) -> core.Backend | None:
+        """Return the backend on which messages stay tensors; None where they go through host memory."""
+        # A transport that wraps another without saying so itself is given bytes.
+        device: Any = getattr(self.transport, "device", None) if hasattr(type(self.transport), "device") else None
+        if device is None or self.scheme.device_format is None:
+            return None
+        if device == "any":
+            return self._like if self._like.name == "cuda" else None
+        if device.type == "cuda" and core.cuda_unavailable():
+            return None
+        return core.backend_on(device)
 
-    def _admit(
-        self, messages: Sequence[Any], decode: Callable[[Any, int], PackedSigns]
-    ) -> tuple[list[PackedSigns], np.ndarray | None]:
-        """The votes of the messages that are whole; and the refusal, where they are no quorum."""
-        votes, missing = [], {}
-        for worker, message in enumerate(messages):
-            try:
-                if message is None:
-                    raise frame.FrameError("no message came in time, or one that was too long")
-                votes.append(decode(message, worker))
-            except frame.FrameError as error:
-                missing[worker] = str(error)
-        if missing:
-            self._stats.note_missing(self.step, missing)
-        if self.quorum is None or len(votes) >= self.quorum:
-            return votes, None
-        return votes, encode_refusal(QuorumError(self.step, self.quorum, self.code.num_workers, missing))
-
-    def _elect(self, votes: list[PackedSigns], d: int, first: int = 0) -> PackedSigns:
-        """The majority of messages, which may begin at a word of the coordinates."""
-        if first and self.tie == "random":  # the words that are drawn for these coordinates, not those from word 0 on
-            draws = random_signs(64 * first + d, seed=self.seed, step=self.step, purpose=core.PURPOSE_TIE)
-            weights = [2] * len(votes) + [1]
-            return majority([*votes, PackedSigns(draws.words[first:], d)], weights=weights)
-        if not votes:  # a tie everywhere
-            return Tally(d, 1).majority(self.tie, seed=self.seed, step=self.step)
-        return majority(votes, self.tie, seed=self.seed, step=self.step)
+    def _kept(self, result: Any) -> Any:
+        """Return votes or floats as arrays of the kind that was cast, in memory of their own."""
+        if isinstance(result, np.ndarray):
+            return self._like.adopt(result)
+        if not isinstance(result, PackedSigns):
+            return result
+        if result.backend.name == "cuda":
+            return result.like(self._like)
+        kept = [None if plane is None else self._like.adopt(plane) for plane in result.numpy()]
+        return PackedSigns(kept[0], result.d, kept[1])
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs: the step, which random policies draw from, and the rules it goes with."""
-        return {"step": self.step, **{name: getattr(self, name) for name in _RULES}}
+        """Return what a checkpoint needs: the step, which random policies draw from, and the policies it goes with."""
+        return {"step": self.step, **({} if self.policies is None else self.policies.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on at the step of a state_dict; the code, and with it the number of workers, may be another.
+        """Go on at the step of a state_dict; the code and the number of workers may differ.
 
-        Raises ValueError where a rule is another than in the checkpoint, and RuntimeError in the middle of a step.
+        Raises ValueError where a policy differs from the checkpoint's, and RuntimeError in the middle of a step.
         """
         if self._cast:
             raise RuntimeError(f"load_state_dict: resolve step {self.step} first, partitions are cast")
-        for name in _RULES:
-            if state[name] != getattr(self, name):
-                raise ValueError(
-                    f"load_state_dict: {name} must be {state[name]!r} as in the checkpoint, got {getattr(self, name)!r}"
-                )
+        check_same(state, {} if self.policies is None else self.policies.state_dict())
         self.step = int(state["step"])
 
     def close(self) -> None:
-        """Closes the transport."""
+        """Close the transport."""
         self.transport.close()
 
     def __enter__(self) -> Election:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class Count:
+    """What a transport calls where the messages of one step are counted.
+
+    Attributes:
+        device: where messages and result lie: a torch device, or None for host memory.
+        format: of messages and result.
+        max_bytes: no honest message or result is longer.
+        split, join: as the format cuts and joins messages; None where it cannot.
+    """
+
+    def __init__(self, election: Election, d: int, backend: Any) -> None:
+        self._election, self._d = election, d
+        scheme = election.scheme
+        self.device = None if backend is None else backend.device.torch_device
+        self.format: Format = scheme.format
+        if backend is not None:
+            assert scheme.device_format is not None
+            self.format = scheme.device_format(backend)
+        self.max_bytes = max(self.format.max_bytes(d), election._refusals.num_bytes + 1)
+        self.split = getattr(self.format, "split", None)
+        self.join = self._join if self.split is not None else None
+
+    def __call__(self, received: Sequence[Any], part: tuple[int, int] = (0, 1)) -> Any:
+        """Return the result of the messages, in the order of their workers: encoded, or a refusal."""
+        e = self._election
+        first_word, size = (0, self._d) if part == (0, 1) else self.format.part(self._d, *part)  # type: ignore[attr-defined]
+        messages: list[Any] = []
+        missing = {}
+        for worker, message in enumerate(received):
+            try:
+                if message is None:
+                    raise FrameError("no message came in time, or one that was too long")
+                messages.append(self.format.decode(message, d=size, step=e.step, sender=worker))
+            except FrameError as error:
+                missing[worker] = str(error)
+                messages.append(None)
+        if missing:
+            e._stats.note_missing(e.step, missing)
+        if e.quorum is not None and len(received) - len(missing) < e.quorum:
+            return e._refusals.encode(missing, step=e.step, on_device=self.device is not None)
+        result = e.scheme.decoder.decode(messages, size, e.step, first_word)
+        return self.format.encode(result, step=e.step, sender=frame.SERVER)
+
+    def _join(self, results: Sequence[Any]) -> Any:
+        """Return the result of which these are the parts, or the refusal that one of them is."""
+        for result in results:
+            if self._election._refusals.decode(result, step=self._election.step, on_device=False) is not None:
+                return result
+        return self.format.join(results)  # type: ignore[attr-defined]

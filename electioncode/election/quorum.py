@@ -1,37 +1,19 @@
-"""Who took part in a vote: statistics, and the refusal that takes a result's place where too few did.
-
-The refusal travels where the result would, so all who would have had the result raise the same error. It is whole
-64-bit little-endian words::
-
-    offset  0  magic     4 bytes  b"ELNQ"
-            4  version   uint16   1
-            6  reserved  uint16   0
-            8  step      uint64
-           16  quorum    uint32   least number of messages
-           20  n         uint32   workers
-           24  checksum  uint64   as in electioncode.frame, of the refusal with this field 0
-           32  present   ceil(n / 64) uint64: bit i is 1 where worker i's message came and was whole
-"""
+"""Who took part in a vote: statistics, and the refusal that takes a result's place where too few did."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from electioncode.core import checksum
-from electioncode.votes import FrameError
+from electioncode.core import FrameError
+from electioncode.votes import PackedSigns, frame, reference
 
 if TYPE_CHECKING:
     from electioncode.codes import AllocationCode
 
-MAGIC = b"ELNQ"
-VERSION = 1
-_HEADER = struct.Struct("<4sHHQII")
-_CHECKSUM_WORD, _FIRST_WORD = 3, 4
 _REMEMBERED = 1000  # steps
 
 
@@ -112,44 +94,30 @@ def least_messages(quorum: int | str | None, code: AllocationCode, tie: str) -> 
     return int(quorum)
 
 
-def refusal_bytes(num_workers: int) -> int:
-    """Size in bytes of a refusal."""
-    return 8 * (_FIRST_WORD + (num_workers + 63) // 64)
+class Refusals:
+    """The message that there is no quorum: a frame from REFUSED of one vote per worker, +1 where its message came.
 
-
-def encode_refusal(error: QuorumError) -> np.ndarray:
-    """The refusal that carries this error: a 1-D uint8 array."""
-    out = np.zeros(refusal_bytes(error.num_workers), dtype=np.uint8)
-    _HEADER.pack_into(out.data, 0, MAGIC, VERSION, 0, error.step, error.quorum, error.num_workers)
-    present = np.ones(error.num_workers, dtype=bool)
-    present[list(error.missing)] = False
-    bits = np.packbits(present, bitorder="little")
-    out[8 * _FIRST_WORD :][: bits.size] = bits
-    words = out.view("<u8")
-    words[_CHECKSUM_WORD] = checksum(words.astype(np.uint64))
-    return out
-
-
-def decode_refusal(result: Any, *, step: int, num_workers: int) -> QuorumError | None:
-    """The error that a refusal carries, or None for anything else.
-
-    Raises FrameError, a ValueError, for a refusal that is malformed or of another step or election.
+    It travels where the result would, so all who would have had the result raise the same error.
     """
-    raw = np.frombuffer(result, dtype=np.uint8) if len(result) else np.empty(0, dtype=np.uint8)
-    if raw[:4].tobytes() != MAGIC:
-        return None
-    size = refusal_bytes(num_workers)
-    if raw.size != size:
-        raise FrameError(f"refusal: {size} bytes expected for {num_workers} workers, got {raw.size}")
-    _, version, reserved, its_step, quorum, n = _HEADER.unpack_from(raw.data, 0)
-    if (version, reserved, n) != (VERSION, 0, num_workers):
-        expected = f"version {VERSION} of {num_workers} workers"
-        raise FrameError(f"refusal: {expected} expected, got version {version} of {n}")
-    if its_step != step:
-        raise FrameError(f"refusal: step must be {step}, got {its_step}")
-    words = np.frombuffer(raw.tobytes(), dtype="<u8").astype(np.uint64)
-    stored, words[_CHECKSUM_WORD] = int(words[_CHECKSUM_WORD]), 0
-    if checksum(words) != stored:
-        raise FrameError("refusal: checksum does not match")
-    present = np.unpackbits(raw[8 * _FIRST_WORD :], bitorder="little")[:num_workers]
-    return QuorumError(step, quorum, num_workers, np.flatnonzero(present == 0).tolist())
+
+    def __init__(self, num_workers: int) -> None:
+        self.num_workers = num_workers
+        self.num_bytes = frame.frame_bytes(num_workers)
+
+    def encode(self, missing: Iterable[int], *, step: int, on_device: bool) -> np.ndarray:
+        """Return the refusal; where results have no header, one byte longer than a multiple of 8, as no vote is."""
+        came = np.ones(self.num_workers, dtype=bool)
+        came[list(missing)] = False
+        refusal = frame.encode(PackedSigns(reference.to_words(came), came.size), step=step, sender=frame.REFUSED)
+        return np.append(refusal, np.uint8(0)) if on_device else refusal
+
+    def decode(self, result: Any, *, step: int, on_device: bool) -> tuple[int, ...] | None:
+        """Return the workers that a refusal of this step calls missing, or None for anything else."""
+        if len(result) != self.num_bytes + on_device:
+            return None
+        host = result.cpu().numpy() if hasattr(result, "cpu") else result
+        try:
+            came = frame.decode(memoryview(host)[: self.num_bytes], d=self.num_workers, step=step, sender=frame.REFUSED)
+        except FrameError:
+            return None
+        return tuple(np.flatnonzero(~reference.to_bits(came.words, came.d)).tolist())

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from electioncode.hooks import ddp, fsdp
-from electioncode.hooks.ddp import MajorityVoteState, majority_vote_hook
-from electioncode.hooks.fsdp import PackedReduceScatter, ReplicaVote
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["MajorityVoteState", "PackedReduceScatter", "ReplicaVote", "ddp", "fsdp", "majority_vote_hook"]
+if TYPE_CHECKING:
+    from electioncode.hooks.ddp import MajorityVoteState, majority_vote_hook
+    from electioncode.hooks.fsdp import PackedReduceScatter, ReplicaVote
+
+_MODULES = {
+    "MajorityVoteState": "ddp",
+    "majority_vote_hook": "ddp",
+    "PackedReduceScatter": "fsdp",  # which needs a newer PyTorch
+    "ReplicaVote": "fsdp",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"electioncode.hooks.{_MODULES[name]}"), name)
+    raise AttributeError(f"module 'electioncode.hooks' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Majority vote in place of DistributedDataParallel's all-reduce: a communication hook and its state.
+"""Vote in place of DistributedDataParallel's all-reduce: a communication hook and its state.
 
 ::
 
@@ -7,9 +7,9 @@
     model.register_comm_hook(state, majority_vote_hook)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)     # gradients are now votes, +1 and -1
 
-Each bucket is packed to one bit a coordinate as soon as it is ready, and goes to all ranks while backward works on; it
-is counted when all have arrived. (Bernstein et al., "signSGD with majority vote is communication efficient and fault
-tolerant", ICLR 2019, Algorithm 1, with momentum at the worker; coded: Election Coding, Section 2.)
+Each bucket is packed to one bit per coordinate as soon as it is ready, and goes to all ranks while backward continues;
+it is counted when all messages have arrived. (Bernstein et al., "signSGD with majority vote is communication efficient
+and fault tolerant", ICLR 2019, Algorithm 1, with momentum at the worker; coded: Election Coding, Section 2.)
 """
 
 # No annotations as strings here: register_comm_hook wants the classes themselves.
@@ -27,23 +27,21 @@ try:
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 except ImportError as error:
-    raise ImportError("electioncode.ddp needs PyTorch: pip install 'electioncode[torch]'") from error
+    raise ImportError("electioncode.hooks needs PyTorch: pip install 'electioncode[torch]'") from error
 
 from electioncode import core
 from electioncode.codes import AllocationCode, uncoded
 from electioncode.core import words_for
-from electioncode.hooks.layout import Layout, Poll, Slot, exchange, wire
-from electioncode.hooks.voter import SPARSE, Ballots, ballots_for
+from electioncode.hooks.exchange import exchange, message_device
+from electioncode.hooks.layout import Layout, ParameterSlot
+from electioncode.hooks.voter import SPARSE, BucketRound, BucketVote, BucketVoter
+from electioncode.hooks.voters import voter_of
 from electioncode.transport import check_digests
-from electioncode.votes import PackedSigns
-
-__all__ = ["MajorityVoteState", "majority_vote_hook"]
-
-_RULES = ("momentum", "tie", "zero", "nan", "seed", "min_size")
+from electioncode.votes import PackedSigns, Policies, check_same
 
 
 class MajorityVoteState:
-    """What :func:`majority_vote_hook` needs and keeps: rules, code and, for each parameter and partition, momentum.
+    """Holds what :func:`majority_vote_hook` needs: rules, code and, for each parameter and partition, momentum.
 
     Args:
         model: the DistributedDataParallel model (or the module in it); momentum is kept by its parameters' names.
@@ -56,9 +54,9 @@ class MajorityVoteState:
         trusted_workers: all ranks are honest; needed for min_size.
         min_size: parameters of fewer elements are averaged over the ranks, densely, and not voted on.
         verify_every: every so many steps the ranks compare 64 bits of a checksum of their winners, one step later.
-            Ranks that differ are named: a RuntimeWarning at those that agree with most, a RuntimeError at the others.
+            Ranks that differ are named: in a RuntimeWarning at the majority, in a RuntimeError at the others.
         byzantine: rank -> attack, to try out what those ranks can do, as in :class:`electioncode.Election`.
-        allow_grad_scaler: does not look for a GradScaler. (Another model of the process may use one.)
+        allow_grad_scaler: do not look for a GradScaler. (Another model of the process may use one.)
 
     What is voted, coordinate by coordinate: each rank sends the majority of the signs of the partitions that it holds,
     and the gradient becomes the majority of what all ranks sent, +1 or -1 (0 where tie is "abstain"). A parameter whose
@@ -67,13 +65,13 @@ class MajorityVoteState:
 
     A rank that holds several partitions computes them one after the other, in ``with state.partition(j)``.
 
-    Every rank counts for itself what the others sent straight to it, so a lying rank has its own vote and no more. It
-    must take part: a rank that is silent stops the others, as in all of DDP, until the group's timeout. Momentum is
-    that of a partition, not of the model: save it at one rank for each partition.
+    Every rank counts for itself what the others sent straight to it, so a lying rank has its own vote and no more. A
+    silent rank stops the others, as in all of DDP, until the group's timeout. Momentum belongs to a partition, not to
+    the model: save it at one rank for each partition.
 
     Votes are packed and counted where the gradients are. On a GPU, from the second step on, everything is queued and
-    nothing waits but for checksums (verify_every) and groups other than NCCL's, which take the bits from the CPU; and a
-    NaN that is to raise does so in a later step.
+    nothing waits, except for checksums (verify_every) and for groups other than NCCL's, which take the bits from the
+    CPU; a NaN that is to raise does so in a later step.
 
     Raises ValueError for arguments that do not fit each other.
     """
@@ -95,22 +93,15 @@ class MajorityVoteState:
         byzantine: Mapping[int, Callable[..., PackedSigns]] | None = None,
         allow_grad_scaler: bool = False,
     ) -> None:
-        if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"MajorityVoteState: momentum must be at least 0 and below 1, got {momentum}")
-        core.choice("MajorityVoteState", "tie", tie, core.TIE)
-        core.choice("MajorityVoteState", "zero", zero, core.ZERO)
-        core.choice("MajorityVoteState", "nan", nan, core.NAN)
-        core.key("MajorityVoteState", seed=seed)
-        for name, value in (("min_size", min_size), ("verify_every", verify_every)):
-            if value < 0:
-                raise ValueError(f"MajorityVoteState: {name} must be at least 0, got {value}")
+        self.momentum = core.fraction("MajorityVoteState", "momentum", momentum)
+        self.policies = Policies.checked("MajorityVoteState", tie, zero, nan, seed)
+        self.min_size = core.integer("MajorityVoteState", "min_size", min_size, 0)
+        self.verify_every = core.integer("MajorityVoteState", "verify_every", verify_every, 0)
         if min_size and not trusted_workers:
             raise ValueError(
                 "MajorityVoteState: min_size averages small parameters densely, which a single liar can turn into "
                 "anything, so it needs trusted_workers=True"
             )
-        self.momentum, self.tie, self.zero, self.nan, self.seed = momentum, tie, zero, nan, int(seed)
-        self.min_size, self.verify_every = int(min_size), int(verify_every)
         self.allow_grad_scaler = allow_grad_scaler
         self.byzantine = dict(byzantine or {})
         self.step = 0
@@ -121,7 +112,7 @@ class MajorityVoteState:
         self.bind(model)
 
     def bind(self, model: torch.nn.Module) -> None:
-        """Takes the parameters of a model; after unpickling, before the hook is registered."""
+        """Take the parameters of a model; after unpickling, before the hook is registered."""
         self.group = _group_of(model) if self.group is None else self.group
         n, code = dist.get_world_size(self.group), self.code
         if code.num_workers != n:
@@ -133,37 +124,38 @@ class MajorityVoteState:
         loads = [len(code.partitions(i)) for i in range(n)]
         if self.min_size and max(loads) > 1:
             raise ValueError("MajorityVoteState: min_size must be 0 where a rank holds several partitions")
-        masked = (min(loads) <= 1 and "abstain" in (self.zero, self.nan)) or (max(loads) > 1 and self.tie == "abstain")
-        self._poll = Poll(n, self.tie, self.seed, masked)
+        abstains = min(loads) <= 1 and self.policies.casts_abstain
+        masked = abstains or (max(loads) > 1 and self.policies.tie == "abstain")
+        self._bucket_vote = BucketVote(n, self.policies, masked)
         self._model = model
         module = model.module if isinstance(model, DistributedDataParallel) else model
-        self._slots: dict[int, Slot] = {}
+        self._slots: dict[int, ParameterSlot] = {}
         first = 0
         for name, p in module.named_parameters():
             if p.requires_grad:
-                self._slots[id(p)] = Slot(len(self._slots), name, p, first)
+                self._slots[id(p)] = ParameterSlot(len(self._slots), name, p, first)
                 first += words_for(p.numel())
         self._layouts: dict[tuple[int, ...], Layout] = {}
-        self._ballots = self._new_ballots()
+        self._voter = self._new_voter()
         self._checksums: dict[int, int] = {}
         self._verifying: Any = None
         self._looked_for_scaler = 0
 
-    def _new_ballots(self) -> Ballots:
-        return ballots_for(
+    def _new_voter(self) -> BucketVoter:
+        return voter_of(
             list(self._slots.values()),
-            self._poll,
+            self._bucket_vote,
+            self.rank,
             self.partitions,
             self.momentum_buffers,
-            momentum=self.momentum,
-            zero=self.zero,
-            nan=self.nan,
-            min_size=self.min_size,
+            self.momentum,
+            self.min_size,
+            self.byzantine,
         )
 
     @contextmanager
     def partition(self, partition: int) -> Iterator[None]:
-        """Around forward and backward of one partition; once a step for each that this rank holds, in any order.
+        """Enclose forward and backward of one partition; once per step for each that this rank holds, in any order.
 
         ::
 
@@ -172,10 +164,9 @@ class MajorityVoteState:
                     loss_of(model, partition).backward()
             optimizer.step()
 
-        Gradients are cleared at its start. Only the last one synchronises: the others are packed, one bit a coordinate,
-        when they end.
+        Gradients are cleared at its start. Only the last one synchronises: the others are packed when they end.
         """
-        casts = self._ballots.casts
+        casts = self._voter.casts
         if partition not in self.partitions or partition in casts:
             why = "was already cast in this step" if partition in casts else "is not of this rank"
             raise ValueError(f"partition: {partition!r} {why}; it holds {self.partitions}")
@@ -188,7 +179,7 @@ class MajorityVoteState:
             raise TypeError("partition: the state must be made of the DistributedDataParallel model, not its module")
         with self._model.no_sync():
             yield
-        self._ballots.cast(partition, self.step)
+        self._voter.cast(partition, self.step)
 
     # one bucket
 
@@ -214,33 +205,34 @@ class MajorityVoteState:
             _refuse_grad_scaler()
         if bucket.index() == 0:
             self._start_to_verify()
-        layout = self._layout(bucket)
-        message = self._ballots.message(layout, buffer, self.step, self.rank, self.byzantine)
-        index, step = bucket.index(), self.step
+        layout, index = self._layout(bucket), bucket.index()
+        round_ = BucketRound(self._voter, layout, buffer, self.step)
+        message = round_.message()
         futures = []
-        inbox = dense = None
+        dense = None
         if layout.slots:
-            inbox, future = self._exchange(message)
-            futures.append(future)
+            futures.append(round_.exchange(message, self.group).get_future())
+            self.bytes_sent += round_.bytes_sent
         if layout.dense:
-            dense = torch.cat([buffer[part] for part in layout.dense])
-            dense, future = self._average(dense)
+            dense, future = self._average(torch.cat([buffer[part] for part in layout.dense]))
             futures.append(future)
         if bucket.is_last():
             self._finish_verifying()
-            self._ballots.casts.clear()
+            self._voter.casts.clear()
             self.step += 1
 
-        last: Any = inbox if dense is None else dense
+        last: Any = round_.inbox if dense is None else dense
 
         def count(_: Any) -> torch.Tensor:
             for future in futures:
                 future.wait()  # of collect_all's future the callback's stream would not wait for NCCL's
-            for received in (inbox, dense):
+            for received in (round_.inbox, dense):
                 if received is not None and received.is_cuda:  # read here on a stream of its own
                     received.record_stream(torch.cuda.current_stream(received.device))
-            if inbox is not None:
-                self._count(layout, inbox, buffer, index, step)
+            if round_.inbox is not None:
+                round_.count()
+                if self.verify_every and (round_.step + 1) % self.verify_every == 0:
+                    self._checksums[index] = round_.checksum()
             if dense is not None:
                 values = dense.to(buffer.device) / self.code.num_workers
                 for part, value in zip(layout.dense, values.split(layout.dense_sizes), strict=True):
@@ -251,32 +243,23 @@ class MajorityVoteState:
 
         return futures[-1].then(count)
 
-    def _exchange(self, message: torch.Tensor) -> tuple[torch.Tensor, torch.futures.Future]:
-        inbox, work = exchange(message, self.group)
-        self.bytes_sent += inbox[1:].numel()
-        return inbox, work.get_future()
-
     def _average(self, dense: torch.Tensor) -> tuple[torch.Tensor, torch.futures.Future]:
-        dense = dense.to(wire(self.group, dense.device))
+        dense = dense.to(message_device(self.group, dense.device))
         work = dist.all_reduce(dense, group=self.group, async_op=True)
         n = self.code.num_workers
         self.bytes_sent += 2 * (n - 1) * dense.numel() * dense.element_size() // n
         return dense, work.get_future()
 
-    def _count(self, layout: Layout, inbox: torch.Tensor, buffer: torch.Tensor, index: int, step: int) -> None:
-        winner = self._ballots.count(layout, inbox, buffer, step)
-        if self.verify_every and (step + 1) % self.verify_every == 0:
-            self._checksums[index] = layout.checksum(winner)
-
     # comparing results
 
     def _start_to_verify(self) -> None:
-        """Sends the checksum of the step before with the first bucket of this one; the last looks at the answers."""
+        """Send the checksum of the step before with the first bucket of this one; the last looks at the answers."""
         if self.step and self.verify_every and self.step % self.verify_every == 0 and self._checksums:
             digest = np.array([self._checksums.pop(i) for i in sorted(self._checksums)], dtype=np.uint64)
             message = np.array([core.checksum(digest)], dtype=np.uint64).view(np.int64)
-            inbox, future = self._exchange(torch.from_numpy(message))
-            self._verifying = inbox, future, self.step
+            inbox, work = exchange(torch.from_numpy(message), self.group)
+            self.bytes_sent += inbox[1:].numel()
+            self._verifying = inbox, work.get_future(), self.step
 
     def _finish_verifying(self) -> None:
         if self._verifying is None:
@@ -286,27 +269,29 @@ class MajorityVoteState:
         check_digests({r: bytes(d) for r, d in enumerate(inbox.cpu().numpy())}, self.rank, step)
 
     def verify(self) -> None:
-        """Compares the winners of the last step now, if verify_every hits it; all ranks call this together."""
+        """Compare the winners of the last step now, if verify_every hits it; all ranks call this together."""
         self._start_to_verify()
         self._finish_verifying()
 
     # checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Step, rules and this rank's momentum, by partition and parameter name, flat in memory order."""
+        """Return step, rules and this rank's momentum, by partition and parameter name, flat in memory order."""
         return {
             "step": self.step,
             "momentum_buffers": {j: dict(buffers) for j, buffers in self.momentum_buffers.items()},
-            **{name: getattr(self, name) for name in _RULES},
+            **self._rules(),
         }
 
+    def _rules(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "min_size": self.min_size, **self.policies.state_dict()}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises ValueError where rules, partitions or parameters are not those of the checkpoint."""
-        for name in _RULES:
-            if state[name] != getattr(self, name):
-                raise ValueError(
-                    f"load_state_dict: {name} must be {state[name]!r} as in the checkpoint, got {getattr(self, name)!r}"
-                )
+        """Load a state_dict of this rank.
+
+        Raises ValueError where rules, partitions or parameters are not those of the checkpoint.
+        """
+        check_same(state, self._rules())
         sizes = {slot.name: slot.parameter.numel() for slot in self._slots.values()}
         loaded: dict[int, dict[str, torch.Tensor]] = {}
         for partition, buffers in state["momentum_buffers"].items():
@@ -321,7 +306,7 @@ class MajorityVoteState:
                     )
             loaded[partition] = {name: buffer.clone() for name, buffer in buffers.items()}
         self.momentum_buffers, self.step = loaded, int(state["step"])
-        self._ballots = self._new_ballots()
+        self._voter = self._new_voter()
 
     def __getstate__(self) -> dict[str, Any]:
         warnings.warn(
@@ -339,7 +324,7 @@ class MajorityVoteState:
 
 
 def majority_vote_hook(state: MajorityVoteState, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-    """The communication hook: ``ddp.register_comm_hook(MajorityVoteState(ddp), majority_vote_hook)``.
+    """Vote on a bucket: ``ddp.register_comm_hook(MajorityVoteState(ddp), majority_vote_hook)``.
 
     Buckets are float16, bfloat16, float32 or float64 (so it can be wrapped by PyTorch's compressing hooks), and are
     returned as +1, -1 and 0 in the same dtype. Raises ValueError for sparse gradients and NaNs, TypeError for compiled

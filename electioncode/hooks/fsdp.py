@@ -1,7 +1,7 @@
-"""Sign votes for FSDP2: across replicas that each a trusted group shards (HSDP), or inside one trusted group.
+"""Vote in FSDP2: across replicas, each sharded by a trusted group (HSDP), or inside one trusted group.
 
-A rank of a sharded group owns a part of the parameters and can write into it what it likes, so a vote protects nobody
-inside the group. The unit of trust is the replica: exact sums inside, the vote across::
+A rank of a sharded group owns some of the parameters and can write anything into them, so a vote protects nobody inside
+the group. The unit of trust is the replica: exact sums inside, the vote across::
 
     mesh = init_device_mesh("cpu", (replicas, shards), mesh_dim_names=("replica", "shard"))
     for layer in model.layers:
@@ -23,21 +23,21 @@ try:
     from torch.distributed.fsdp._fully_shard._fsdp_api import ReduceScatter
 except ImportError as error:
     raise ImportError(
-        "electioncode.fsdp needs a PyTorch whose FSDP2 takes custom communication (2.13 does): "
+        "ReplicaVote needs a PyTorch whose FSDP2 takes custom communication (2.13 does): "
         f"pip install --upgrade 'electioncode[torch]' [{error}]"
     ) from error
 
 from electioncode import core
 from electioncode.codes import AllocationCode, uncoded
-from electioncode.hooks.layout import Layout, Poll, Slot, brought, exchange
-from electioncode.hooks.voter import ballots_for
-from electioncode.votes import PackedSigns, majority, pack
-
-__all__ = ["PackedReduceScatter", "ReplicaVote"]
+from electioncode.hooks.exchange import exchange, to_words
+from electioncode.hooks.layout import Layout, ParameterSlot
+from electioncode.hooks.voter import BucketRound, BucketVote
+from electioncode.hooks.voters import voter_of
+from electioncode.votes import PackedSigns, Policies
 
 
 class ReplicaVote:
-    """The majority vote of replicas, in place of their all-reduce.
+    """Puts the majority vote of replicas in place of their all-reduce.
 
     Args:
         model: on which fully_shard was called with the 1-D mesh of shards.
@@ -69,12 +69,8 @@ class ReplicaVote:
         seed: int = 0,
         byzantine: Mapping[int, Callable[..., PackedSigns]] | None = None,
     ) -> None:
-        if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"ReplicaVote: momentum must be at least 0 and below 1, got {momentum}")
-        core.choice("ReplicaVote", "tie", tie, core.TIE)
-        core.choice("ReplicaVote", "zero", zero, core.ZERO)
-        core.choice("ReplicaVote", "nan", nan, core.NAN)
-        core.key("ReplicaVote", seed=seed)
+        self._momentum = core.fraction("ReplicaVote", "momentum", momentum)
+        policies = Policies.checked("ReplicaVote", tie, zero, nan, seed)
         n = dist.get_world_size(group)
         self.code = uncoded(n) if code is None else code
         if self.code.num_workers != n:
@@ -90,9 +86,8 @@ class ReplicaVote:
         self.bytes_sent = 0
         self.steps: dict[str, int] = {}
         self.momentum_buffers: dict[int, dict[str, torch.Tensor]] = {}
-        self._poll = Poll(n, tie, int(seed), "abstain" in (zero, nan))
+        self._bucket_vote = BucketVote(n, policies, policies.casts_abstain)
         self._layouts: dict[str, Layout] = {}
-        self._rules: dict[str, Any] = {"momentum": momentum, "zero": zero, "nan": nan, "min_size": 0}
         modules = _fsdp_modules(model, "ReplicaVote")
         for index, (name, module) in enumerate(modules.items()):
             self.steps[name] = 0
@@ -111,32 +106,34 @@ class ReplicaVote:
             shard.record_stream(torch.cuda.current_stream(shard.device))
         flat = shard.view(-1)
         step = self.steps[name]
-        slot = Slot(index, name, flat, 0)
+        slot = ParameterSlot(index, name, flat, 0)
         layout = self._layouts.get(name)
         if layout is None:  # which holds no gradient
-            layout = self._layouts[name] = Layout([Slot(index, name, torch.empty_like(flat, device="meta"), 0)], 0)
+            empty = ParameterSlot(index, name, torch.empty_like(flat, device="meta"), 0)
+            layout = self._layouts[name] = Layout([empty], 0)
         if layout.parts[0].stop != flat.numel():
             raise RuntimeError(
                 f"ReplicaVote: the gradient of module {name!r} has {flat.numel()} elements here, and had "
                 f"{layout.parts[0].stop}: all steps must use the same parameters"
             )
-        ballots = ballots_for([slot], self._poll, self.partitions, self.momentum_buffers, **self._rules)
-        message = ballots.message(layout, flat, step, self.replica, self.byzantine)
-        inbox, work = exchange(message, self.group)
-        self.bytes_sent += inbox[1:].numel()
+        own = self.replica, self.partitions, self.momentum_buffers
+        voter = voter_of([slot], self._bucket_vote, *own, self._momentum, 0, self.byzantine)
+        round_ = BucketRound(voter, layout, flat, step)
+        work = round_.exchange(round_.message(), self.group)
+        self.bytes_sent += round_.bytes_sent
         work.wait()
-        ballots.count(layout, inbox, flat, step)
+        round_.count()
         self.steps[name] = step + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Steps and this rank's momentum: of its shard, so each rank of one replica of each partition saves its own."""
+        """Return steps and momentum of this rank's shard: save one replica of each partition, at each of its ranks."""
         return {
             "steps": dict(self.steps),
             "momentum_buffers": {j: dict(buffers) for j, buffers in self.momentum_buffers.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises ValueError where modules or partitions are not those of the checkpoint."""
+        """Load a state_dict; raise ValueError where modules or partitions are not those of the checkpoint."""
         if state["steps"].keys() != self.steps.keys():
             raise ValueError(f"load_state_dict: modules must be {list(state['steps'])}, got {list(self.steps)}")
         if not set(state["momentum_buffers"]) <= set(self.partitions):
@@ -151,15 +148,14 @@ class ReplicaVote:
 
 
 class PackedReduceScatter(ReduceScatter):
-    """FSDP2's reduce-scatter as a sign vote, for ranks that trust each other: (n - 1) / n of d / 8 bytes a rank.
+    """Makes FSDP2's reduce-scatter a sign vote, for ranks that trust each other: (n - 1) / n of d / 8 bytes per rank.
 
     ::
 
         PackedReduceScatter(trusted_workers=True).apply(model)
 
     Each rank packs its gradient, sends every other rank the bits of the shard that this one owns, and counts its own.
-    Shards of the gradient are +1 or -1: the majority of the ranks' signs, with zeros and ties counted as told. Momentum
-    is the optimizer's matter here.
+    Shards of the gradient are +1 or -1: the majority of the ranks' signs. Momentum is left to the optimizer.
 
     Args:
         trusted_workers: must be True: each rank decides alone over its shard.
@@ -175,16 +171,14 @@ class PackedReduceScatter(ReduceScatter):
                 "PackedReduceScatter: each rank has all power over its shard, so it needs trusted_workers=True; use "
                 "ReplicaVote across replicas that do not trust each other"
             )
-        core.choice("PackedReduceScatter", "tie", tie, core.TIE[:3])
-        core.choice("PackedReduceScatter", "zero", zero, core.ZERO[:3])
-        core.choice("PackedReduceScatter", "nan", nan, core.NAN[:2])
-        core.key("PackedReduceScatter", seed=seed)
-        self.tie, self.zero, self.nan, self.seed = tie, zero, nan, int(seed)
+        for name, value, choices in (("tie", tie, core.TIE), ("zero", zero, core.ZERO), ("nan", nan, core.NAN)):
+            core.choice("PackedReduceScatter", name, value, choices[:-1])  # a shard has no mask, so nothing abstains
+        self.policies = Policies.checked("PackedReduceScatter", tie, zero, nan, seed)
         self.calls = 0
         self.bytes_sent = 0
 
     def apply(self, model: torch.nn.Module) -> None:
-        """Makes every FSDP module of the model use it."""
+        """Make every FSDP module of the model use it."""
         for module in _fsdp_modules(model, "PackedReduceScatter").values():
             _sum_plainly(module)
             module.set_custom_reduce_scatter(self)
@@ -206,18 +200,18 @@ class PackedReduceScatter(ReduceScatter):
                 "PackedReduceScatter: op must be SUM and async_op False; PackedReduceScatter.apply(model) sees to it"
             )
         n, rank = dist.get_world_size(group), dist.get_rank(group)
-        step = self.calls % 2**32
+        step = self.calls
         self.calls += 1
         why = core.cuda_unavailable() if input_tensor.is_cuda else None
         if why:
             warnings.warn(f"PackedReduceScatter: gradients are copied to the CPU to vote: {why}", stacklevel=2)
             input_tensor = input_tensor.cpu()
-        rows = pack(input_tensor.view(n, -1), self.zero, self.nan, seed=self.seed, step=step, stream=n * rank)
+        rows = self.policies.pack(input_tensor.view(n, -1), step=step, stream=n * rank)
         inbox, work = exchange(rows.words, group, one_for_each=True)
         self.bytes_sent += inbox[1:].numel()
         work.wait()
-        votes = PackedSigns(brought(inbox, rows.words.device), rows.d)
-        winner = majority(votes, self.tie, seed=self.seed, step=step, stream=rank)
+        votes = PackedSigns(to_words(inbox, rows.words.device), rows.d)
+        winner = self.policies.majority(votes, step=step, stream=rank)
         if why:
             output_tensor.copy_(winner.unpack(output_tensor.dtype))
         else:
@@ -236,6 +230,6 @@ def _fsdp_modules(model: torch.nn.Module, who: str) -> dict[str, FSDPModule]:
 
 
 def _sum_plainly(module: FSDPModule) -> None:
-    """Neither an average nor a division after: what comes out is a sum of gradients, or votes."""
+    """Let the module neither average nor divide afterwards: what comes out is a sum of gradients, or votes."""
     module.set_gradient_divide_factor(1.0)
     module.set_force_sum_reduction_for_comms(True)

@@ -1,76 +1,111 @@
-"""What one rank votes on the buckets of a DDP model: momentum, signs, and the majority of the partitions it holds.
+"""Vote on buckets at one rank: momentum, signs, the majority of the rank's partitions, and what all ranks elect.
 
-Two implementations of the same votes: on the CPU each parameter is looked at where the host decides what is packed; on
-a CUDA device everything is queued and the host never waits.
+Two implementations give the same votes: `voter_cpu` looks at each parameter, since the host decides what is packed;
+`voter_cuda` queues everything on the device, and the host never waits.
 """
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from electioncode import core
-from electioncode.core import tensors, words_for
-from electioncode.hooks.layout import Layout, Poll, Slot, as_floats, brought, is_zero, memory_order
-from electioncode.votes import PackedSigns
+from electioncode.core import words_for
+from electioncode.core.tensors import MomentumRule, RandomStream, pack_tensors
+from electioncode.hooks.exchange import exchange, to_words
+from electioncode.hooks.layout import Layout, ParameterSlot, memory_order
+from electioncode.votes import PackedSigns, Policies
 
+WHO = "majority_vote_hook"
 SPARSE = (
-    "majority_vote_hook: gradients must be dense, got a sparse one; use Embedding(sparse=False), and zero='abstain' so "
+    f"{WHO}: gradients must be dense, got a sparse one; use Embedding(sparse=False), and zero='abstain' so "
     "that rows without a gradient do not vote"
 )
 
 
-def ballots_for(slots: list[Slot], *arguments: Any, **options: Any) -> Ballots:
-    """Those of the device on which the parameters are; of the CPU where this build has no kernels for it."""
-    device = slots[0].parameter.device if slots else torch.device("cpu")
-    if device.type != "cpu" and core.cuda_unavailable():
-        why = core.cuda_unavailable()
-        warnings.warn(f"majority_vote_hook: gradients are copied to the CPU to vote: {why}", stacklevel=4)
-    elif slots and core.backend_of(slots[0].parameter, "majority_vote_hook", "parameters").name == "cuda":
-        from electioncode.hooks.voter_cuda import CudaBallots
+class BucketVote:
+    """How n ranks vote on a bucket: the format of a message, and the majorities of encoder and decoder.
 
-        return CudaBallots(device, slots, *arguments, **options)
-    return CpuBallots(torch.device("cpu"), slots, *arguments, **options)
+    A message says which parameters its rank votes on, one bit each; then come the votes, and their mask where policies
+    let some coordinates of a parameter abstain (`masked`). Any bytes of the right number are votes, so nothing in a
+    message can be malformed.
+    """
+
+    def __init__(self, num_ranks: int, policies: Policies, masked: bool) -> None:
+        self.num_ranks = num_ranks
+        self.policies = policies
+        self.masked = masked
+
+    def message_words(self, layout: Layout) -> int:
+        """Return the number of words in a message."""
+        return layout.num_flags + layout.num_words * (2 if self.masked else 1)
+
+    def planes(self, layout: Layout, messages: Any) -> tuple[Any, Any, Any]:
+        """Return flags, words and mask (or None) of one message, or of one per row: views."""
+        first, end = layout.num_flags, layout.num_flags + layout.num_words
+        return messages[..., :first], messages[..., first:end], messages[..., end:] if self.masked else None
+
+    def majority(self, layout: Layout, rows: Any, step: int, stream: int) -> PackedSigns:
+        """Return the majority of whole rows.
+
+        Random ties are drawn per parameter, so that the result does not depend on how parameters fall into buckets.
+        """
+        if self.policies.tie != "random":
+            return self.policies.majority(rows, step=step)
+        winner = rows[0].backend.empty((layout.num_words,))
+        for slot, at in zip(layout.slots, layout.words, strict=True):
+            d = 64 * (at.stop - at.start)
+            cut = [PackedSigns(r.words[at], d, None if r.mask is None else r.mask[at]) for r in rows]
+            own = stream + slot.index * (self.num_ranks + 1)
+            winner[at] = self.policies.majority(cut, step=step, stream=own).words
+        return PackedSigns(winner, 64 * layout.num_words)
 
 
-class Ballots(ABC):
-    """The voter at one rank.
+class BucketVoter(ABC):
+    """What one rank votes. Momentum belongs to the caller; casts are kept until the step ends.
 
-    `momentum_buffers` is partition -> parameter name -> momentum, and belongs to the caller. `casts` is partition ->
-    what it voted on the whole model, for partitions of the step that came before the last.
+    Args:
+        device: where votes are packed and counted.
+        slots: the parameters of the model.
+        vote: the rules that all ranks share.
+        rank: this rank.
+        partitions: those of this rank.
+        momentum_buffers: partition -> parameter name -> momentum, filled here.
+        momentum: its coefficient, in [0, 1).
+        min_size: parameters of fewer elements are not voted on.
+        attacks: rank -> attack.
     """
 
     def __init__(
         self,
         device: torch.device,
-        slots: list[Slot],
-        poll: Poll,
+        slots: list[ParameterSlot],
+        vote: BucketVote,
+        rank: int,
         partitions: tuple[int, ...],
         momentum_buffers: dict[int, dict[str, torch.Tensor]],
-        *,
         momentum: float,
-        zero: str,
-        nan: str,
         min_size: int,
+        attacks: Mapping[int, Callable[..., PackedSigns]],
     ) -> None:
+        self.vote = vote
+        self.rank = rank
+        # Partition -> what it voted on the whole model, for the partitions of this step that came before the last.
         self.casts: dict[int, Any] = {}
         self._device = device
         self._slots = slots
-        self._poll = poll
+        self._policies = vote.policies
         self._partitions = partitions
         self._momentum_buffers = momentum_buffers
-        self._momentum, self._zero, self._nan, self._min_size = momentum, zero, nan, min_size
+        self._momentum, self._min_size, self._attacks = momentum, min_size, attacks
         self._total_words = sum(words_for(slot.parameter.numel()) for slot in slots)
 
     @torch.no_grad()
     def cast(self, partition: int, step: int) -> None:
-        """Packs the gradients that the parameters hold, and clears them."""
+        """Pack the gradients that the parameters hold, and clear them."""
         grads: list[torch.Tensor | None] = []
         for slot in self._slots:
             grad = slot.parameter.grad
@@ -82,28 +117,22 @@ class Ballots(ABC):
         for slot in self._slots:
             slot.parameter.grad = None
 
-    def message(
-        self,
-        layout: Layout,
-        values: torch.Tensor,
-        step: int,
-        rank: int,
-        attacks: Mapping[int, Callable[..., PackedSigns]],
-    ) -> torch.Tensor:
-        """What this rank sends for a bucket, whose elements are in `values`: words, see `Poll`."""
+    def message(self, layout: Layout, values: torch.Tensor, step: int) -> torch.Tensor:
+        """Return what this rank sends for a bucket, whose elements are in `values`: words, see `BucketVote`."""
         remaining = [p for p in self._partitions if p not in self.casts]
         if len(remaining) > 1:
             raise RuntimeError(
-                f"majority_vote_hook: this rank holds partitions {self._partitions}, of which {remaining} are not cast "
+                f"{WHO}: this rank holds partitions {self._partitions}, of which {remaining} are not cast "
                 "yet; compute each in `with state.partition(partition):`"
             )
-        message = torch.zeros(self._poll.message_words(layout), dtype=torch.int64, device=self._device)
+        message = torch.zeros(self.vote.message_words(layout), dtype=torch.int64, device=self._device)
         if not remaining or not layout.slots:  # an idle rank abstains
             return message
-        self._fill(message, layout, values.to(self._device), step, rank, remaining[0])
-        if rank in attacks:
-            flags, words, mask = self._poll.planes(layout, message)
-            lie = attacks[rank](PackedSigns(words.clone(), 64 * layout.num_words), worker=rank, step=step)
+        self._fill(message, layout, values.to(self._device), step, remaining[0])
+        if self.rank in self._attacks:
+            flags, words, mask = self.vote.planes(layout, message)
+            honest = PackedSigns(words.clone(), 64 * layout.num_words)
+            lie = self._attacks[self.rank](honest, worker=self.rank, step=step)
             words.copy_(torch.from_numpy(lie.numpy()[0].view(np.int64)))
             flags.fill_(-1)
             if mask is not None:
@@ -111,9 +140,9 @@ class Ballots(ABC):
         return message
 
     def count(self, layout: Layout, inbox: torch.Tensor, values: torch.Tensor, step: int) -> PackedSigns:
-        """The winner of everybody's messages ``(n, bytes)``, and its signs in `values`: 0 where nobody voted."""
+        """Return the winner of all messages ``(n, bytes)``; write its signs to `values`, 0 where nobody voted."""
         here = values if values.device == self._device else torch.empty_like(values, device=self._device)
-        winner = self._count(layout, brought(inbox, self._device), here, step)
+        winner = self._count(layout, to_words(inbox, self._device), here, step)
         if here is not values:
             values.copy_(here)
         return winner
@@ -123,134 +152,69 @@ class Ballots(ABC):
 
     @abstractmethod
     def _fill(
-        self, message: torch.Tensor, layout: Layout, values: torch.Tensor, step: int, rank: int, partition: int
+        self, message: torch.Tensor, layout: Layout, values: torch.Tensor, step: int, partition: int
     ) -> None: ...
 
     @abstractmethod
     def _count(self, layout: Layout, messages: torch.Tensor, values: torch.Tensor, step: int) -> PackedSigns: ...
 
-    def _jobs(self, slots: list[Slot], xs: Sequence[torch.Tensor], partition: int) -> list[tuple[int, int, int, int]]:
-        """What the core packs: (dtype, gradient, momentum or 0, elements) of each."""
-        jobs = [(dtype, x, 0, d) for dtype, x, d in tensors.addresses(xs, "majority_vote_hook")]
-        if not self._momentum:
-            return jobs
-        buffers = [self._buffer(slot, x, partition).data_ptr() for slot, x in zip(slots, xs, strict=True)]
-        return [(dtype, x, v, d) for (dtype, x, _, d), v in zip(jobs, buffers, strict=True)]
+    def _pack(
+        self,
+        slots: Sequence[ParameterSlot],
+        xs: Sequence[torch.Tensor],
+        planes: tuple[Any, Any],
+        partition: int,
+        step: int,
+        used: torch.Tensor | None = None,
+    ) -> bool:
+        """Pack signs, and abstentions where there is a mask, of neighbouring tensors; momentum takes its step."""
+        beta, p = self._momentum, self._policies
+        momenta = [self._buffer(slot, x, partition) for slot, x in zip(slots, xs, strict=True)] if beta else None
+        # Random bits of zeros are drawn per parameter: whoever packs several at once does not draw.
+        stream = RandomStream(p.seed, step % 2**32, partition, slots[0].first)
+        return pack_tensors(WHO, xs, momenta, MomentumRule(beta, 1 - beta), planes, (p.zero, p.nan), stream, used)
 
-    def _buffer(self, slot: Slot, like: torch.Tensor, partition: int) -> torch.Tensor:
+    def _buffer(self, slot: ParameterSlot, like: torch.Tensor, partition: int) -> torch.Tensor:
         buffers = self._momentum_buffers.setdefault(partition, {})
         buffer = buffers.get(slot.name)
         if buffer is None:
             buffers[slot.name] = buffer = torch.zeros_like(like)
         elif not buffer.is_contiguous() or buffer.numel() != like.numel():
-            raise RuntimeError(
-                f"majority_vote_hook: {slot.name!r} has {like.numel()} elements and its momentum {buffer.numel()}"
-            )
+            raise RuntimeError(f"{WHO}: {slot.name!r} has {like.numel()} elements and its momentum {buffer.numel()}")
         elif buffer.dtype != like.dtype or buffer.device != like.device:
             buffers[slot.name] = buffer = buffer.to(like)
         return buffer
 
 
-class CpuBallots(Ballots):
-    """Of parameters on the CPU. A cast: words and mask of the whole model."""
+class BucketRound:
+    """The round of one bucket in one step: its message, the exchange, the count, and the checksum of the winner."""
 
-    def _cast(self, grads: list[torch.Tensor | None], partition: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        words = np.zeros(self._total_words, dtype=np.uint64)
-        mask = np.zeros_like(words)
-        for slot, grad in zip(self._slots, grads, strict=True):
-            if grad is None or is_zero(as_floats(grad)):
-                continue
-            at = slice(slot.first, slot.end)
-            mask[at] = ~np.uint64(0)
-            self._pack([slot], [grad], (words[at], mask[at]), partition, step)
-        return words, mask
+    def __init__(self, voter: BucketVoter, layout: Layout, values: torch.Tensor, step: int) -> None:
+        self.layout, self.values, self.step = layout, values, step
+        self._voter = voter
+        self.winner: PackedSigns | None = None
+        self.inbox: torch.Tensor | None = None
 
-    def _fill(
-        self, message: torch.Tensor, layout: Layout, values: torch.Tensor, step: int, rank: int, partition: int
-    ) -> None:
-        flags, words, mask = self._poll.planes(layout, message.numpy().view(np.uint64))
-        if mask is None:
-            mask = np.zeros_like(words)  # for this rank alone
-        floats, pieces = as_floats(values), layout.split(values)
-        used = []
-        for part, at in zip(layout.parts, layout.words, strict=True):
-            used.append(not is_zero(floats[part]))
-            if used[-1]:
-                mask[at] = ~np.uint64(0)
-        for run in layout.runs(used, one_by_one=self._zero == "random"):
-            xs = [pieces[i] for i in run]
-            at = slice(layout.words[run[0]].start, layout.words[run[-1]].stop)
-            self._pack([layout.slots[i] for i in run], xs, (words[at], mask[at]), partition, step)
-        if self.casts:
-            self._vote_locally(layout, words, mask, used, step, rank)
-        flags.view(np.uint8)[: -(-len(used) // 8)] = np.packbits(used, bitorder="little")
+    def message(self) -> torch.Tensor:
+        """Return what this rank sends."""
+        return self._voter.message(self.layout, self.values, self.step)
 
-    def _vote_locally(
-        self, layout: Layout, words: np.ndarray, mask: np.ndarray, used: list[bool], step: int, rank: int
-    ) -> None:
-        """The majority of the partitions that this rank holds, in place of the last one's votes."""
-        d = 64 * words.size
-        rows = [PackedSigns(words.copy(), d, mask.copy())]
-        for cast_words, cast_mask in self.casts.values():
-            at = np.concatenate([np.arange(slot.first, slot.end) for slot in layout.slots])
-            rows.append(PackedSigns(cast_words[at], d, cast_mask[at]))
-            for number, slot in enumerate(layout.slots):
-                used[number] = used[number] or bool(cast_mask[slot.first : slot.end].any())
-        winner = self._poll.majority(layout, rows, step, 1 + rank)
-        words[:] = winner.words
-        mask[:] = ~np.uint64(0) if winner.mask is None else winner.mask
+    def exchange(self, message: torch.Tensor, group: Any) -> Any:
+        """Start to exchange messages, and return the work to wait for."""
+        self.inbox, work = exchange(message, group)
+        return work
 
-    def _pack(
-        self,
-        slots: list[Slot],
-        xs: Sequence[torch.Tensor],
-        votes: tuple[np.ndarray, np.ndarray],
-        partition: int,
-        step: int,
-    ) -> None:
-        """Signs, and abstentions where the policies have them, of neighbouring tensors; momentum takes its step."""
-        has_nan = core.cpu.pack_addresses(
-            self._jobs(slots, xs, partition),
-            self._momentum,
-            1 - self._momentum,
-            False,
-            *(votes if "abstain" in (self._zero, self._nan) else (votes[0], None)),
-            core.ZERO.index(self._zero),
-            core.NAN.index(self._nan),
-            self._poll.seed,
-            step % 2**32,
-            partition,
-            slots[0].first,  # of the random stream: counts where it is one slot
-            None,
-        )
-        if has_nan and self._nan == "raise":
-            names = ", ".join(slot.name for slot in slots)
-            raise ValueError(
-                f"majority_vote_hook: NaN in the gradient (or momentum) of one of {names}; choose nan='minus' or "
-                "nan='abstain' to vote without it, or go back to a checkpoint"
-            )
+    @property
+    def bytes_sent(self) -> int:
+        """What the exchange sends to other ranks."""
+        return 0 if self.inbox is None else self.inbox[1:].numel()
 
-    def _count(self, layout: Layout, messages: torch.Tensor, values: torch.Tensor, step: int) -> PackedSigns:
-        flags, words, mask = self._poll.planes(layout, messages.numpy().view(np.uint64))
-        abstentions = [
-            (rank, number)
-            for rank in np.flatnonzero((flags & layout.all_flags != layout.all_flags).any(axis=1)).tolist()
-            for number in range(len(layout.slots))
-            if not int(flags[rank, number // 64]) >> number % 64 & 1
-        ]
-        if abstentions and mask is None:
-            mask = np.full_like(words, ~np.uint64(0))
-        if mask is not None:
-            for rank, number in abstentions:
-                mask[rank, layout.words[number]] = 0
-            words &= mask
-        winner = self._poll.majority(layout, PackedSigns(words, 64 * layout.num_words, mask), step, 0)
-        absent = Counter(number for _, number in abstentions)
-        floats = as_floats(values)
-        for number, (part, at) in enumerate(zip(layout.parts, layout.words, strict=True)):
-            if absent[number] == self._poll.num_ranks:
-                floats[part] = 0
-            else:
-                voted = None if winner.mask is None else winner.mask[at]
-                core.cpu.unpack(winner.words[at], voted, floats[part])
-        return winner
+    def count(self) -> None:
+        """Count what has come, and write the winner's signs to the values."""
+        assert self.inbox is not None
+        self.winner = self._voter.count(self.layout, self.inbox, self.values, self.step)
+
+    def checksum(self) -> int:
+        """Return the checksum of the winner, which does not depend on the bucket's padding."""
+        assert self.winner is not None
+        return self.layout.checksum(self.winner)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import Iterator
 
 _EXTRAS = {
     "torch": ("PyTorch", "train"),
@@ -19,24 +20,29 @@ class CommandError(Exception):
     """What the user asked for cannot be done; the message says what to do instead."""
 
 
-def check_device(device: str) -> None:
-    """Raises a CommandError unless torch can use the device; on a GPU, torch then computes the same bits every time."""
-    import torch
-
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn wrong values, unreadable files and missing modules into a CommandError."""
     try:
-        if torch.device(device).type == "cuda":
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for below
-            torch.use_deterministic_algorithms(True)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch is built without CUDA
-        torch.use_deterministic_algorithms(False)
-        raise CommandError(f"--device {device} cannot be used: {error}") from error
+        yield
+    except (ValueError, OSError) as error:
+        raise CommandError(str(error)) from error
+    except ImportError as error:
+        raise CommandError(missing_extra(error)) from error
 
 
 def missing_extra(error: ImportError) -> str:
-    """What to install for a module that is not there; raises the error if no extra installs it."""
+    """Return what to install for a missing module; raise the error again if no extra installs it."""
     module = (error.name or "").partition(".")[0]
     if module not in _EXTRAS:
         raise error
     what, extra = _EXTRAS[module]
     return f"needs {what}: pip install 'electioncode[{extra}]'"
+
+
+def check_ranges(args: object, **limits: tuple[float, float]) -> None:
+    """Raise a CommandError unless every option that was given is within its limits."""
+    for option, (low, high) in limits.items():
+        value = getattr(args, option)
+        if value is not None and not low <= value <= high:
+            raise CommandError(f"--{option.replace('_', '-')} must be from {low} to {high}, got {value}")

@@ -1,4 +1,4 @@
-"""accuracy.png: test accuracy over epochs and over time, one line a scheme, named at its end."""
+"""accuracy.png, test accuracy over epochs and over time with one line per scheme; and what all pictures share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 History = Sequence[tuple[float, int, float, float]]  # (epoch, step, seconds, test accuracy)
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish too.
 _COLOURS = {
     "uncoded": "#D55E00",
     "bernoulli-2": "#56B4E9",
@@ -24,7 +24,7 @@ _NO_ATTACK = "#222222"
 
 
 def colour_of(scheme: str, others: Iterator[int]) -> str:
-    """The scheme's colour, the same in every picture; schemes that have none take the next of ``others``."""
+    """Return the scheme's colour, the same in every picture; schemes without one take the next of ``others``."""
     if scheme == "no-attack":
         return _NO_ATTACK
     return _COLOURS.get(scheme) or _OTHERS[next(others) % len(_OTHERS)]
@@ -37,7 +37,7 @@ def accuracy(
     title: str,
     time_label: str,
 ) -> None:
-    """Draws the picture.
+    """Draw accuracy.png.
 
     Args:
         path: of the PNG.
@@ -46,8 +46,8 @@ def accuracy(
         title: one line above both panels.
         time_label: of the time axis.
 
-    Runs without attack are dashed and lie on top: where a code reaches its reference bit for bit, its line
-    shows between the dashes, and one label names both.
+    Runs without attack are dashed and lie on top: if a code reaches its reference bit for bit, its line shows between
+    the dashes, and one label names both.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -63,11 +63,7 @@ def accuracy(
         name, history = row["scheme"], histories[row["scheme"]]
         honest = row["attack"] is None
         colour = colour_of("no-attack" if honest else name, others)
-        line: dict[str, Any] = {
-            "color": colour,
-            "linewidth": 1.1 if honest else 2.2,
-            "zorder": 3 if honest else 2,
-        }
+        line: dict[str, Any] = {"color": colour, "linewidth": 1.1 if honest else 2.2, "zorder": 3 if honest else 2}
         line["linestyle"] = (0, (4, 3)) if honest else "-"
         percent = [100 * point[3] for point in history]
         for axes, column in zip(panels, (0, 2), strict=True):
@@ -81,10 +77,7 @@ def accuracy(
     for axes, label in ((left, "epoch"), (right, time_label)):
         axes.set_xlabel(label)
         axes.set_ylim(0, 100)
-        axes.grid(color="#e4e4e4", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(which="both", length=0)
+        style(axes)
     left.set_xlim(left=0)
     if all(history[-1][2] > 0 for history in histories.values()):
         right.set_xscale("log")
@@ -92,25 +85,33 @@ def accuracy(
     left.set_ylabel("test accuracy, %")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     last = max(history[-1][0] for history in histories.values())
-    for height, (value, text, colour) in zip(spread([end[0] for end in ends], gap=5.5), ends, strict=True):
-        left.annotate(
-            f"{text}  {value:.0f}",
-            (last, value),
-            xytext=(1.07, height / 100),
-            textcoords="axes fraction",
-            color=colour,
-            fontsize=9,
-            va="center",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "linewidth": 0.7,
-                "shrinkB": 3,
-                "relpos": (0, 0.5),
-            },
-            annotation_clip=False,
-        )
+    heights = spread([end[0] for end in ends], gap=5.5)
+    for height, (value, text, colour) in zip(heights, ends, strict=True):
+        name_end(left, f"{text}  {value:.0f}", (last, value), (1.07, height / 100), colour, 9)
     figure.savefig(path)
+
+
+def name_end(axes: Any, text: str, end: tuple[float, float], at: tuple[float, float], colour: str, size: float) -> None:
+    """Name a line at its end: text beside the axes, at a place in fractions of them, joined to the end by a line."""
+    axes.annotate(
+        text,
+        end,
+        xytext=at,
+        textcoords="axes fraction",
+        color=colour,
+        fontsize=size,
+        va="center",
+        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkB": 3, "relpos": (0, 0.5)},
+        annotation_clip=False,
+    )
+
+
+def style(axes: Any) -> None:
+    """Give axes a light grid and no frame at the top and right."""
+    axes.grid(color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(which="both", length=0)
 
 
 def _label(row: Mapping[str, Any]) -> str:
@@ -121,7 +122,7 @@ def _label(row: Mapping[str, Any]) -> str:
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Heights for labels, in the order of the values, at least ``gap`` apart, within 2..98."""
+    """Return heights for labels, in the order of the values, at least ``gap`` apart, within 2..98."""
     order = sorted(range(len(values)), key=lambda i: values[i])
     heights = [0.0] * len(values)
     floor = 2.0

@@ -1,4 +1,4 @@
-"""What the optimizers share: casts of signs, the election's winner, and the update."""
+"""Cast signs, take the election's winner, and update: what the optimizers share."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ from electioncode.votes import PackedSigns, new_votes, outputs
 if TYPE_CHECKING:
     from electioncode.election import Election
 
-_FLAGS: dict[str, Any] = {
-    "maximize": False,
-    "foreach": None,
-    "capturable": False,
-    "differentiable": False,
-    "fused": None,
-}
+_FLAGS = {"maximize": False, "foreach": None, "capturable": False, "differentiable": False, "fused": None}
 _UNSUPPORTED = {
     "capturable": "lr and the vote are read by the host in every step, so no CUDA graph can hold it",
     "differentiable": "the derivative of a sign is zero",
@@ -46,10 +40,12 @@ class SignOptimizer(torch.optim.Optimizer):
 
     def __init__(self, params: Any, defaults: dict[str, Any], election: Election | None, **flags: Any) -> None:
         super().__init__(params, {**defaults, **_FLAGS, **flags})
+        if election is not None and election.policies is None:
+            raise TypeError(f"{type(self).__name__}: election must be a sign vote, got another scheme")
         self.election = election
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        """Raises ValueError for options that make no sense."""
+        """Raise ValueError for options that make no sense."""
         who = type(self).__name__
         for name in ("lr", "weight_decay"):
             value = group[name]
@@ -66,7 +62,7 @@ class SignOptimizer(torch.optim.Optimizer):
             raise ValueError(f"{who}: fused=True and foreach=False exclude each other")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds a group, at any time; with an election, at all processes at the same time."""
+        """Add a group, at any time; with an election, at all processes at the same time."""
         if isinstance(param_group, dict):
             self._check_group({**self.defaults, **param_group})
         super().add_param_group(param_group)
@@ -86,14 +82,9 @@ class SignOptimizer(torch.optim.Optimizer):
         """With an election GradScaler must not skip the steps of some processes: it leaves them to `step`."""
         return self.election is not None
 
-    @property
-    def num_coordinates(self) -> int:
-        """Coordinates of a vote: every parameter starts at a word boundary, so this is 64 times the words."""
-        return 64 * tensors.num_words(list(self._params()))
-
     @torch.no_grad()
     def cast(self, partition: int) -> None:
-        """Votes for one partition with the gradients that its backward pass has just left in ``.grad``.
+        """Vote for one partition with the gradients that its backward pass has just left in ``.grad``.
 
         Raises RuntimeError without an election, and ValueError for a partition that this process does not hold.
         """
@@ -107,13 +98,15 @@ class SignOptimizer(torch.optim.Optimizer):
 
     def _cast(self, election: Election, partition: int) -> None:
         election.check_cast(partition)
-        stream = (election.seed, election.step, partition)
-        votes = self._signs(list(self._runs()), election.zero, election.nan, stream, partition)
+        policies = election.policies
+        assert policies is not None
+        stream = (policies.seed, election.step % 2**32, partition)
+        votes = self._signs(list(self._runs()), policies.zero, policies.nan, stream, partition)
         election.cast(partition, votes)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update; with an election, of the winner of everything that was cast.
+        """Update the parameters once; with an election, by the winner of everything that was cast.
 
         Args:
             closure: evaluates the model and returns the loss; called first, with gradients enabled.
@@ -143,9 +136,9 @@ class SignOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def init_state(self) -> None:
-        """Makes the buffers that the first step would make, zeros, where they are missing.
+        """Make the buffers that the first step would make, zeros, where they are missing.
 
-        For checkpoints that are read into the tensors of a state_dict, as torch.distributed.checkpoint does.
+        Checkpoints that are read into the tensors of a state_dict need it, as torch.distributed.checkpoint does.
         """
         partitions = [None] if self.election is None else self.election.partitions
         for group in self.param_groups:
@@ -158,15 +151,11 @@ class SignOptimizer(torch.optim.Optimizer):
         return True
 
     def _rule(self, group: dict[str, Any]) -> tensors.MomentumRule:
-        """What the signs of a group are taken of."""
+        """Return what the signs of a group are taken of."""
         raise NotImplementedError
 
-    def _params(self) -> Iterator[torch.Tensor]:
-        for group in self.param_groups:
-            yield from (p for p in group["params"] if p.requires_grad)
-
     def _runs(self) -> Iterator[ParameterRun]:
-        """All parameters."""
+        """Yield all parameters, with their words of a vote."""
         first = 0
         for group in self.param_groups:
             for run in _neighbours(group["params"], 1 if group["foreach"] is False else None):
@@ -177,45 +166,30 @@ class SignOptimizer(torch.optim.Optimizer):
     def _signs(
         self, runs: list[ParameterRun], zero: str, nan: str, stream: tuple[int, int, int], partition: int | None
     ) -> PackedSigns:
-        """Buffers and signs of all parameters, one native call a group."""
+        """Pack the signs of all parameters, and step their momenta, in one native call per run."""
         who = type(self).__name__
         all_have_one = all(run[0].grad is not None for _, run, _ in runs)
         d = 64 * runs[-1][2].stop if runs else 0
         backend = tensors.backend_of_all([p for _, run, _ in runs for p in run], who)  # before any takes its step
-        votes_of_all = new_votes(backend, (), d, not all_have_one or "abstain" in (zero, nan), None, who)
-        words, mask = outputs(votes_of_all, who)
+        votes = new_votes(backend, (), d, not all_have_one or "abstain" in (zero, nan), None, who)
+        words, mask = outputs(votes, who)
         for group, run, part in runs:
-            if run[0].grad is not None:
-                votes = words[part], None if mask is None else mask[part]
-                self._pack(run, group, votes, zero, nan, tensors.RandomStream(*stream, part.start), partition)
-            else:
+            if run[0].grad is None:
                 words[part] = 0
                 mask[part] = 0
-        return votes_of_all
-
-    def _pack(
-        self,
-        params: list[torch.Tensor],
-        group: dict[str, Any],
-        planes: tensors.Planes,
-        zero: str,
-        nan: str,
-        stream: tensors.RandomStream,
-        partition: int | None,
-    ) -> None:
-        who = type(self).__name__
-        grads = [_gradient(p, who) for p in params]
-        grads = [g.resolve_neg() if g.is_neg() else g for g in grads]  # in memory they have the other sign
-        buffers = None
-        if self._needs_buffer(group):
-            buffers = [self._buffer(p, partition) for p in params]
-        rule = self._rule(group)
-        if tensors.pack_tensors(who, grads, buffers, rule, planes, (zero, nan), stream) and nan == "raise":
-            bad = [tuple(p.shape) for p, g in zip(params, grads, strict=True) if torch.isnan(g).any()]
-            raise ValueError(f"{who}: NaN in the gradient (or momentum) of the parameters of shapes {bad}")
+                continue
+            grads = [_gradient(p, who) for p in run]
+            grads = [g.resolve_neg() if g.is_neg() else g for g in grads]  # in memory they have the other sign
+            buffers = [self._buffer(p, partition) for p in run] if self._needs_buffer(group) else None
+            planes, where = (words[part], None if mask is None else mask[part]), (*stream, part.start)
+            rule, random = self._rule(group), tensors.RandomStream(*where)
+            if tensors.pack_tensors(who, grads, buffers, rule, planes, (zero, nan), random) and nan == "raise":
+                bad = [tuple(p.shape) for p, g in zip(run, grads, strict=True) if torch.isnan(g).any()]
+                raise ValueError(f"{who}: NaN in the gradient (or momentum) of the parameters of shapes {bad}")
+        return votes
 
     def _buffer(self, p: torch.Tensor, partition: int | None) -> torch.Tensor:
-        """The buffer of one parameter, or of one parameter and partition; zeros at first."""
+        """Return the buffer of one parameter, or of one parameter and partition; zeros at first."""
         state: Any = self.state[p]
         key: Any = self.buffer
         if partition is not None:
@@ -241,7 +215,7 @@ class SignOptimizer(torch.optim.Optimizer):
                 tensors.update_tensors(who, run, votes, *rates[id(group)])
 
     def _traced_step(self) -> None:
-        """The same step where torch.compile writes it down: operators instead of native calls."""
+        """Step by operators in place of native calls, where torch.compile writes the graph."""
         from electioncode.core.traced import ops
 
         who = type(self).__name__
@@ -259,7 +233,7 @@ class SignOptimizer(torch.optim.Optimizer):
             ops.update_tensors(run, planes[0], planes[1], lr, group["weight_decay"])
 
     def _refuse_grad_scaler(self) -> None:
-        """GradScaler announces itself by an attribute where `_step_supports_amp_scaling`."""
+        """Raise where a GradScaler is in use: it sets an attribute where `_step_supports_amp_scaling`."""
         if self.__dict__.pop("grad_scale", None) is not None:
             self.__dict__.pop("found_inf", None)
             raise RuntimeError(

@@ -1,4 +1,4 @@
-"""Lion: steps by the sign of an interpolation between momentum and gradient."""
+"""Step by the sign of an interpolation between momentum and gradient."""
 
 from __future__ import annotations
 
@@ -57,16 +57,9 @@ class Lion(SignOptimizer):
         fused: bool | None = None,
         election: Election | None = None,
     ) -> None:
-        super().__init__(
-            params,
-            {"lr": lr, "betas": betas, "weight_decay": weight_decay},
-            election,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-        )
+        flags = {"maximize": maximize, "foreach": foreach, "capturable": capturable}
+        flags.update(differentiable=differentiable, fused=fused)
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay}, election, **flags)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)

@@ -1,4 +1,4 @@
-"""Signum: steps by the sign of the momentum."""
+"""Step by the sign of the momentum."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Signum(SignOptimizer):
 
     Args:
         params: parameters or parameter groups: dense, float16, bfloat16, float32 or float64, all on the CPU or
-            on one CUDA device; of sharded ones (DTensor), the part that this process holds.
+            on one CUDA device; of a DTensor, the shard that this process holds.
         lr: step length, at least 0; a number, or a tensor of one element.
         momentum: in [0, 1); 0 is SignSGD.
         weight_decay: decoupled, at least 0.
-        maximize: climbs instead of descending.
-        foreach: None or True: one native call for all tensors of a group. False: a call each, with the same bits.
+        maximize: ascend instead of descending.
+        foreach: None or True: one native call per group. False: one call per tensor, with the same bits.
         capturable, differentiable: not supported; True raises ValueError.
         fused: None or True: one pass over gradient, momentum and signs, as always. False raises ValueError.
         election: an :class:`electioncode.Election`; every process must hold the same parameters in the same order.
@@ -61,8 +61,9 @@ class Signum(SignOptimizer):
 
     A NaN gradient raises ValueError unless the election's NaN policy says otherwise; the momentum has then taken the
     NaN, so go back to a checkpoint. (On a CUDA device a later call raises it: see :func:`electioncode.synchronize`.)
-    Sources: Bernstein et al., "signSGD with majority vote is communication
-    efficient and fault tolerant", ICLR 2019, Algorithm 1; Election Coding, Section 5 (momentum at the worker).
+
+    Sources: Bernstein et al., "signSGD with majority vote is communication efficient and fault tolerant", ICLR 2019,
+    Algorithm 1; Election Coding, Section 5 (momentum at the worker).
     """
 
     buffer = "momentum_buffer"
@@ -81,16 +82,9 @@ class Signum(SignOptimizer):
         fused: bool | None = None,
         election: Election | None = None,
     ) -> None:
-        super().__init__(
-            params,
-            {"lr": lr, "momentum": momentum, "weight_decay": weight_decay},
-            election,
-            maximize=maximize,
-            foreach=foreach,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-        )
+        flags = {"maximize": maximize, "foreach": foreach, "capturable": capturable}
+        flags.update(differentiable=differentiable, fused=fused)
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}, election, **flags)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)

@@ -7,20 +7,3 @@ from electioncode.robustness.adversaries import check_attackers, omniscient
 from electioncode.robustness.failure import FailureRate, failure_rate
 from electioncode.robustness.planning import plan
 from electioncode.robustness.tolerance import TIES, Tolerance, tolerance
-
-__all__ = [
-    "TIES",
-    "FailureRate",
-    "Tolerance",
-    "adversaries",
-    "attacks",
-    "bounds",
-    "check_attackers",
-    "enumeration",
-    "failure_rate",
-    "integer_program",
-    "omniscient",
-    "plan",
-    "simulation",
-    "tolerance",
-]

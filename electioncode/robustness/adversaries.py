@@ -1,4 +1,4 @@
-"""Byzantine workers that collude and know everything: what they send, and who they had better be."""
+"""Colluding workers that know everything: what they send, and which workers do the most harm."""
 
 from __future__ import annotations
 
@@ -10,26 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from electioncode.core import full_mask
-from electioncode.robustness.simulation import replace
-from electioncode.votes import PackedSigns, Tally, majority
+from electioncode.core import choice, integer
+from electioncode.robustness.simulation import fixed_set, margins, pack_bits, replace, voted
+from electioncode.votes import PackedSigns, majority
 
-# Up to this many attacker sets are all tried.
+# Up to this many sets of attackers are all tried.
 _COUNTABLE = 1000
 
 
 def check_attackers(workers: Iterable[int], n: int, function: str) -> tuple[int, ...]:
-    """The workers ascending, or a ValueError unless they are different and in 0..n - 1."""
+    """Return the workers, ascending; raise ValueError unless they are distinct and in 0..n - 1."""
     chosen = tuple(sorted(int(w) for w in workers))
     if len(set(chosen)) != len(chosen) or (chosen and not 0 <= chosen[0] <= chosen[-1] < n):
         raise ValueError(f"{function}: attackers must be different workers in 0..{n - 1}, got {chosen}")
     return chosen
-
-
-def _voted(votes: PackedSigns) -> NDArray[np.uint64]:
-    if votes.mask is not None:
-        return votes.mask
-    return np.broadcast_to(full_mask(votes.d), votes.words.shape)
 
 
 def omniscient(
@@ -41,65 +35,49 @@ def omniscient(
     seed: int = 0,
     step: int = 0,
 ) -> PackedSigns:
-    """The coalition that sees all honest messages and turns the result wherever it can be turned.
+    """Return the messages of a coalition that sees all honest ones and turns the result wherever it can.
 
-    Parameters
-    ----------
-    honest : PackedSigns (n, d), NumPy
-        What every worker would send if honest, the attackers' rows included.
-    attackers : sequence of int
-        Byzantine workers.
-    truth : PackedSigns (d,), NumPy
-        What the result must not be: the majority of the partitions' signs, or the sign of the true gradient.
-    tie, seed, step
-        The decoder's tie policy and random stream, as `electioncode.majority` takes them.
+    Args:
+        honest: NumPy votes ``(n, d)``: what every worker would send if honest, the attackers included.
+        attackers: the Byzantine workers, distinct and in 0..n - 1 (else ValueError).
+        truth: NumPy votes ``(d,)`` that the result must not equal: the majority of the partitions' signs, or the sign
+            of the true gradient.
+        tie, seed, step: the decoder's tie policy and random stream, as `electioncode.majority` takes them.
 
-    Returns
-    -------
-    PackedSigns (n, d)
-        All messages as sent. Where the coalition turns the result its members vote against ``truth``;
-        elsewhere they send their honest messages and so do not give themselves away.
+    Returns:
+        All messages ``(n, d)`` as sent, with a mask. Where the coalition turns the result, its members vote against
+        truth; elsewhere they send their honest messages and so do not give themselves away.
 
     Source: the worst case of the paper's Theorem 3 ("send the opposite of mu").
     """
-    n = honest.shape[0]
-    chosen = check_attackers(attackers, n, "omniscient")
-    selected = np.zeros(honest.words.shape, dtype=np.uint64)
-    selected[list(chosen)] = ~np.uint64(0)
-    masked = PackedSigns(honest.words, honest.d, _voted(honest))
-    attacked = replace(masked, selected, ~truth.words)
-    result = majority(attacked, tie, seed=seed, step=step)
-    turned = (result.words ^ truth.words) | (_voted(result) ^ _voted(truth))
+    chosen = check_attackers(attackers, len(honest), "omniscient")
+    selected = fixed_set(chosen, *honest.words.shape)
+    masked = PackedSigns(honest.words, honest.d, voted(honest))
+    result = majority(replace(masked, selected, ~truth.words), tie, seed=seed, step=step)
+    turned = (result.words ^ truth.words) | (voted(result) ^ voted(truth))
     return replace(masked, selected & turned, ~truth.words)
 
 
 def collude(honest_sum: ArrayLike, num_colluders: int, *, at_zero: str = "plus") -> NDArray[np.int64]:
-    """Sum of the votes of f colluders who know S, the sum of all other votes, at each coordinate.
+    """Return the sum of the votes of f colluders who know S, the sum of all other votes, at each coordinate.
 
-    They turn the sign where |S| < f, with as little as that takes, freeze it at 0 where |S| = f, and push
-    against it elsewhere:
+    They turn the sign where |S| < f, by as little as possible, freeze it at 0 where |S| = f, and push against it
+    elsewhere:
     S > f: -f; S < -f: f; 0 <= S <= f: -S - ((f - S) mod 2); -f <= S < 0: -S + ((f + S) mod 2).
 
-    Parameters
-    ----------
-    honest_sum : array_like of int, any shape
-    num_colluders : int
-        f >= 0.
-    at_zero : str
-        Direction at S = 0 for odd f: "minus" as the report says, "plus" as the authors' code does.
+    Args:
+        honest_sum: S, integers of any shape.
+        num_colluders: f >= 0.
+        at_zero: the direction at S = 0 for odd f: "minus" as in the report, "plus" as in the authors' code.
 
-    Returns
-    -------
-    ndarray of int64, the same shape
-        Of the parity of f and at most f in absolute value, so that f votes of +-1 give it: see `colluders`.
+    Returns:
+        int64 of the shape of S, with the parity of f and at most f in absolute value, so that f votes of +-1 can sum
+        to it: see `colluders`.
 
     Source: Akoun and Meyer, "SignSGD: Fault-Tolerance to Blind and Byzantine Adversaries" (2022).
     """
-    f = int(num_colluders)
-    if f < 0:
-        raise ValueError(f"collude: num_colluders must be >= 0, got {num_colluders}")
-    if at_zero not in ("plus", "minus"):
-        raise ValueError(f"collude: at_zero must be one of 'plus', 'minus', got {at_zero!r}")
+    f = integer("collude", "num_colluders", num_colluders, 0)
+    choice("collude", "at_zero", at_zero, ("plus", "minus"))
     s = np.asarray(honest_sum, dtype=np.int64)
     falling = -s - (f - s) % 2
     rising = -s + (f + s) % 2
@@ -108,22 +86,13 @@ def collude(honest_sum: ArrayLike, num_colluders: int, *, at_zero: str = "plus")
 
 
 def colluders(honest: PackedSigns, num_colluders: int, *, at_zero: str = "plus") -> PackedSigns:
-    """The f colluders' messages (f, d): +-1 votes that sum to `collude`, given all others' (n - f, d).
+    """Return the messages ``(f, d)`` of f >= 1 colluders, given those of all others, NumPy votes ``(n - f, d)``.
 
-    Colluder i votes +1 where (f + A) / 2 > i. Raises ValueError where f < 1.
+    Every message votes everywhere, and they sum to ``collude(honest.unpack().sum(axis=0), f, at_zero=at_zero)``.
     """
-    f = int(num_colluders)
-    if f < 1:
-        raise ValueError(f"colluders: num_colluders must be >= 1, got {num_colluders}")
-    tally = Tally(honest.d, max(honest.shape[0], 1))
-    for i in range(honest.shape[0]):
-        tally.add(honest[i])
-    pluses = (f + collude(tally.margin(), f, at_zero=at_zero)) // 2
-    words = np.zeros((f, full_mask(honest.d).size), dtype=np.uint64)
-    for i in range(f):
-        packed = np.packbits(pluses > i, bitorder="little")
-        words[i].view(np.uint8)[: packed.size] = packed
-    return PackedSigns(words, honest.d)
+    f = integer("colluders", "num_colluders", num_colluders, 1)
+    pluses = (f + collude(margins(honest), f, at_zero=at_zero)) // 2
+    return PackedSigns(pack_bits(pluses > np.arange(f)[:, None]), honest.d)
 
 
 @dataclass(frozen=True)
@@ -135,17 +104,13 @@ class Placement:
     exhaustive: bool
 
 
-def worst_placement(
-    num_workers: int, num_byzantine: int, harm: Callable[[tuple[int, ...]], float]
-) -> Placement:
-    """The set of b workers with the greatest ``harm(set)``.
+def worst_placement(num_workers: int, num_byzantine: int, harm: Callable[[tuple[int, ...]], float]) -> Placement:
+    """Find the set of b workers (0 <= b <= n) with the greatest ``harm(set)``.
 
-    All sets are tried where there are at most 1000; otherwise workers are taken greedily and then exchanged
-    one for one until no exchange helps, which may miss the worst set (``exhaustive`` says which it was).
+    Up to 1000 sets are all tried. Where there are more, workers are chosen greedily and then exchanged one for one
+    until no exchange helps, which may miss the worst set; ``exhaustive`` says which of the two it was.
     """
-    n, b = num_workers, num_byzantine
-    if not 0 <= b <= n:
-        raise ValueError(f"worst_placement: num_byzantine must be in 0..{n}, got {b}")
+    n, b = num_workers, integer("worst_placement", "num_byzantine", num_byzantine, 0, num_workers)
     if math.comb(n, b) <= _COUNTABLE:
         harms = {chosen: harm(chosen) for chosen in itertools.combinations(range(n), b)}
         worst = max(harms, key=harms.__getitem__)
@@ -156,12 +121,7 @@ def worst_placement(
         options = [tuple(sorted((*chosen, w))) for w in range(n) if w not in chosen]
         value, chosen = max((harm(option), option) for option in options)
     while True:
-        options = [
-            tuple(sorted((*(x for x in chosen if x != out), into)))
-            for out in chosen
-            for into in range(n)
-            if into not in chosen
-        ]
+        options = [tuple(sorted({*chosen, into} - {out})) for out in chosen for into in range(n) if into not in chosen]
         better, option = max((harm(option), option) for option in options)
         if better <= value:
             return Placement(chosen, value, False)

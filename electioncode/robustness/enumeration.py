@@ -1,7 +1,7 @@
-"""The least margin of a code by trying every sign vector of a layer, 64 to a word, on the packed kernels.
+"""Find the least margin of a code by trying every sign vector of a layer, 64 per word, on the packed kernels.
 
-Coordinate c of the packed votes is one sign vector: the first `_LOW` partitions run through all patterns of
-a given number of pluses, the others are constant over a block. A block's votes fit the second-level cache.
+Coordinate c of the packed votes is one sign vector: the first `_LOW` partitions run through all patterns with a given
+number of pluses, the others are constant over a block. A block's votes fit in the second-level cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from electioncode.codes import AllocationCode
-from electioncode.core import words_for
+from electioncode.core import full_mask, words_for
+from electioncode.robustness.simulation import pack_bits
 from electioncode.votes import PackedSigns, Tally, local_majorities
 
 _LOW = 20
@@ -24,42 +25,26 @@ TIE_POLICY = {-1: "minus", 0: "abstain", 1: "plus"}
 
 @lru_cache(maxsize=64)
 def patterns(bits: int, pluses: int) -> NDArray[np.uint32]:
-    """All ``bits``-bit numbers with ``pluses`` ones, ascending, uint32."""
+    """Return all ``bits``-bit numbers with ``pluses`` ones, ascending, uint32."""
     ones = np.zeros(1, dtype=np.uint8)
     for _ in range(bits):
         ones = np.concatenate([ones, ones + 1], dtype=np.uint8)
     return np.flatnonzero(ones == pluses).astype(np.uint32)
 
 
-def _pack_bits(numbers: NDArray[np.uint32], bits: int) -> NDArray[np.uint64]:
-    """(bits, words): row j holds bit j of every number."""
-    rows = np.zeros((bits, words_for(len(numbers))), dtype=np.uint64)
-    for j in range(bits):
-        packed = np.packbits((numbers >> np.uint32(j) & 1).astype(np.uint8), bitorder="little")
-        rows[j].view(np.uint8)[: packed.size] = packed
-    return rows
-
-
-def _ones(count: int) -> NDArray[np.uint64]:
-    words = np.full(words_for(count), ~np.uint64(0))
-    if count % 64:
-        words[-1] = np.uint64((1 << count % 64) - 1)
-    return words
-
-
 def layer_blocks(k: int, pluses: int) -> Iterator[tuple[PackedSigns, NDArray[np.uint32], int]]:
-    """Every sign vector of k partitions with ``pluses`` entries +1, once, in blocks.
+    """Yield every sign vector of k partitions with ``pluses`` entries +1, once, in blocks.
 
-    Yields (votes, low, high): votes (k, d), whose coordinate c has partition j at +1 where bit j of
-    ``high << min(k, 20) | low[c]`` is 1. The votes are overwritten by the next block.
+    A block is (votes, low, high) with votes ``(k, d)``: partition j is +1 at coordinate c where bit j of
+    ``high << min(k, 20) | low[c]`` is 1. The next block overwrites the votes.
     """
     low_bits = min(k, _LOW)
     high_bits = k - low_bits
     for low_pluses in range(max(0, pluses - high_bits), min(low_bits, pluses) + 1):
         low = patterns(low_bits, low_pluses)
         words = np.zeros((k, words_for(len(low))), dtype=np.uint64)
-        words[:low_bits] = _pack_bits(low, low_bits)
-        ones = _ones(len(low))
+        words[:low_bits] = pack_bits(low >> np.arange(low_bits, dtype=np.uint32)[:, None] & 1)
+        ones = full_mask(len(low))
         for chosen in itertools.combinations(range(high_bits), pluses - low_pluses):
             words[low_bits:] = 0
             for j in chosen:
@@ -68,9 +53,12 @@ def layer_blocks(k: int, pluses: int) -> Iterator[tuple[PackedSigns, NDArray[np.
 
 
 def least_margin(allocation: NDArray[Any], pluses: int, tie: int) -> tuple[int, NDArray[np.int8]]:
-    """Least sum of the honest votes over the sign vectors with ``pluses`` entries +1, and signs (k,) of it.
+    """Return the least sum of the honest votes over the sign vectors with ``pluses`` entries +1, and such signs (k,).
 
-    ``allocation`` (n, k) uint8 without empty rows; ``tie`` is what a locally tied worker counts as: -1, 0, 1.
+    Args:
+        allocation: ``(n, k)`` uint8 without empty rows.
+        pluses: 0..k.
+        tie: what a locally tied worker counts as: -1, 0 or 1.
     """
     k = allocation.shape[1]
     rows, weights = np.unique(allocation, axis=0, return_counts=True)

@@ -1,7 +1,7 @@
-"""The least margin of a code as an integer program (SciPy's HiGHS).
+"""Find the least margin of a code by an integer program (SciPy's HiGHS).
 
-Identical columns become one integer variable and identical rows one weighted binary, so codes with
-structure stay small whatever n and k are.
+Identical columns become one integer variable and identical rows one weighted binary, so the programs of structured
+codes stay small whatever n and k are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SLACK = 1e-4
 
 @dataclass(frozen=True)
 class MarginBounds:
-    """A margin that is proven to be at least ``least``, and signs (k,) int8 that reach ``reached``."""
+    """A margin, proven to be at least ``least``, and signs ``(k,)`` int8 that reach ``reached``."""
 
     least: int
     reached: int
@@ -32,20 +32,20 @@ class MarginBounds:
 
 
 def milp_solver() -> Any:
+    """Return SciPy's solver; raise ImportError that says what to install if SciPy is missing."""
     try:
         from scipy.optimize import milp  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ImportError(
-            "electioncode: integer programs need SciPy: pip install 'electioncode[plan]'", name="scipy"
-        ) from error
+        message = "electioncode: integer programs need SciPy: pip install 'electioncode[plan]'"
+        raise ImportError(message, name="scipy") from error
     return milp
 
 
 def honest_votes(allocation: NDArray[Any], signs: NDArray[Any], tie: int) -> NDArray[np.int64]:
-    """Honest messages (..., n) of sign vectors (..., k); a local tie counts as ``tie`` (-1, 0 or 1).
+    """Return the honest messages ``(..., n)`` of sign vectors ``(..., k)``; a local tie counts as ``tie`` (-1, 0 or 1).
 
-    ``np.where(s == 0, tie, np.sign(s))`` with ``s = signs @ allocation.T``, and 0 for a worker without
-    partitions: it has nothing to say. (Were it to vote +1 with ties, every idle worker would cost tolerance.)
+    Equals ``np.where(s == 0, tie, np.sign(s))`` with ``s = signs @ allocation.T``, and 0 for a worker without
+    partitions: it has nothing to say. (If it voted +1 as in a tie, every idle worker would cost tolerance.)
     """
     sums = signs.astype(np.int64) @ allocation.T.astype(np.int64)
     return np.where(sums == 0, np.where(allocation.any(axis=1), tie, 0), np.sign(sums))
@@ -54,10 +54,10 @@ def honest_votes(allocation: NDArray[Any], signs: NDArray[Any], tie: int) -> NDA
 def descents(
     rows: NDArray[Any], weights: NDArray[np.int64], pluses: int, tie: int, starts: int, seed: int
 ) -> Iterator[tuple[int, NDArray[np.int8]]]:
-    """Small margins by steepest descent over swaps of one plus and one minus; no proof of anything.
+    """Yield small margins and their signs ``(k,)``, one per random start; they prove nothing.
 
-    ``rows`` (u, k) are the code's different rows and ``weights`` (u,) how often each occurs. Yields the margin
-    and its signs (k,) of each of ``starts`` random starts.
+    Each comes from a steepest descent over swaps of one plus and one minus. ``rows`` ``(u, k)`` are the code's distinct
+    rows and ``weights`` ``(u,)`` how often each occurs.
     """
     k = rows.shape[1]
     rng = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def descents(
         signs = -np.ones(k, dtype=np.int64)
         signs[rng.permutation(k)[:pluses]] = 1
         value = int(honest_votes(rows, signs, tie) @ weights)
-        # The swaps of one minus at a time, so that memory stays at k * u.
+        # One minus at a time, so that memory stays at k * u.
         improved = True
         while improved:
             improved = False
@@ -89,20 +89,14 @@ def least_margin(
     time_limit: float | None = None,
     low_enough: int | None = None,
 ) -> MarginBounds:
-    """Least sum of the honest votes over all sign vectors with ``pluses`` entries +1.
+    """Find the least sum of the honest votes over all sign vectors with ``pluses`` entries +1.
 
-    Parameters
-    ----------
-    allocation : ndarray, shape (n, k), dtype uint8
-        Without empty rows.
-    pluses : int
-        0..k.
-    tie : int
-        What a locally tied worker counts as: -1, 0 or 1.
-    time_limit : float or None
-        Seconds. Where it ends the search, the two ends of the result differ.
-    low_enough : int or None
-        No proof is tried where a quick search finds a margin of at most this.
+    Args:
+        allocation: ``(n, k)`` uint8 without empty rows.
+        pluses: 0..k.
+        tie: what a locally tied worker counts as: -1, 0 or 1.
+        time_limit: seconds; None: no limit. If it ends the search, the two ends of the result differ.
+        low_enough: stop without a proof once a quick search finds a margin of at most this; None: never.
     """
     all_rows, all_weights = np.unique(allocation, axis=0, return_counts=True)
     starts = descents(all_rows.astype(np.int64), all_weights, pluses, tie, starts=4, seed=0)
@@ -118,29 +112,21 @@ def least_margin(
     rows, weights = np.unique(columns, axis=0, return_counts=True)
     loads = rows.astype(np.int64) @ copies
 
-    # A row's vote is the sum of a step at each threshold: at least `low` pluses lift it from -1 (by 1 or 2).
+    # A row's vote is -1 plus a step of height 1 or 2 at each threshold that its pluses reach.
     above, half = loads // 2 + 1, (loads + 1) // 2
     steps = [(above, 2)] if tie < 0 else [(half, 2)] if tie > 0 else [(half, 1), (above, 1)]
-    constant = -int(weights.sum())
-    parts, costs = [], []
-    for threshold, height in steps:
-        always = loads - (k - pluses) >= threshold
-        never = np.minimum(loads, pluses) < threshold
-        constant += int(weights[always].sum()) * height
-        open_rows = ~(always | never)
-        parts.append((rows[open_rows], threshold[open_rows], loads[open_rows]))
-        costs.append(weights[open_rows] * height)
-    # pluses held <= (threshold - 1) + (load - threshold + 1) x, with x = 1 where the step is taken
-    num_steps = [len(cost) for cost in costs]
-    total = sum(num_steps)
-    held = np.vstack([part[0] for part in parts])
-    threshold = np.concatenate([part[1] for part in parts])
-    load = np.concatenate([part[2] for part in parts])
+    thresholds, heights = np.array([step[0] for step in steps]), np.array([[step[1]] for step in steps])
+    always = loads - (k - pluses) >= thresholds
+    never = np.minimum(loads, pluses) < thresholds
+    constant = int((always * heights * weights).sum() - weights.sum())
+    which, row = np.nonzero(~(always | never))
+    threshold, load, total = thresholds[which, row], loads[row], len(row)
+    # The pluses that a row holds are at most (threshold - 1) + (load - threshold + 1) x, with x = 1 for a step taken.
     slope = csr_array(np.diag(-(load - threshold + 1.0)).reshape(total, total))
-    matrix = hstack([csr_array(held.astype(float)), slope]) if total else csr_array((0, len(copies)))
+    matrix = hstack([csr_array(rows[row].astype(float)), slope]) if total else csr_array((0, len(copies)))
     layer = csr_array(np.concatenate([np.ones(len(copies)), np.zeros(total)])[None, :])
     result = milp(
-        np.concatenate([np.zeros(len(copies)), *costs]).astype(float),
+        np.concatenate([np.zeros(len(copies)), heights[which, 0] * weights[row]]),
         integrality=np.ones(len(copies) + total),
         bounds=Bounds(0, np.concatenate([copies, np.ones(total)])),
         constraints=LinearConstraint(
@@ -151,7 +137,7 @@ def least_margin(
         options={"mip_rel_gap": 0.0} | ({} if time_limit is None else {"time_limit": max(time_limit, 0.01)}),
     )
 
-    # The incumbent is recounted from its signs alone; only the bound is taken from the solver.
+    # The margin is recounted from the solver's signs; only the bound is taken on trust.
     if result.x is not None:
         count = np.rint(result.x[: columns.shape[1]]).astype(np.int64)
         found = -np.ones(k, dtype=np.int8)

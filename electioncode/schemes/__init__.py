@@ -2,6 +2,5 @@
 
 from __future__ import annotations
 
-from electioncode.schemes.sign_vote import Stored, Tallied
-
-__all__ = ["Stored", "Tallied"]
+from electioncode.schemes.base import Decoder, Encoder, Format, Scheme
+from electioncode.schemes.sign_vote import MajorityDecoder, sign_vote

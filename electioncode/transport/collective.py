@@ -1,4 +1,4 @@
-"""Messages by collectives, for groups without point-to-point messages that can be late: NCCL."""
+"""Move messages by collectives, for groups without point-to-point messages that can be late: NCCL."""
 
 from __future__ import annotations
 
@@ -10,29 +10,25 @@ import torch
 import torch.distributed as dist
 
 
-class Collective:
-    """The same rounds as `electioncode.transport._gloo.Mail`, of which all ranks of the group are part at once.
+class Mail:
+    """Rounds of which all ranks of the group are part at once. See `ranks.Mail`.
 
-    Only all-to-all: what goes from one rank to another passes through no third, as it would in an all-gather
-    or a broadcast, which may send it around a ring or down a tree. Two collectives a round: sizes, then bytes.
+    Only all-to-all: what goes from one rank to another passes through no third, as it would in an all-gather or a
+    broadcast, which may send it around a ring or down a tree. Two collectives per round: sizes, then bytes.
     """
 
     def __init__(self, group: dist.ProcessGroup, device: torch.device) -> None:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.problems: dict[int, str] = {}
-        self.on_device = False
-        self._group = group
         self.device = device
+        self._group = group
         self._rank, self._size = dist.get_rank(group), dist.get_world_size(group)
 
     def round(
         self, tag: int, outgoing: Mapping[int, Any], sources: Iterable[int], max_bytes: int, timeout: float | None
-    ) -> dict[int, Any]:
-        """See `Mail.round`; there is no timeout but the group's own.
-
-        Messages may be tensors on the device. What comes is left there where `on_device` is set.
-        """
+    ) -> dict[int, torch.Tensor | None]:
+        """See `ranks.Mail.round`; messages may be tensors, and there is no timeout but the group's own."""
         self.problems = {}
         lengths = torch.full((self._size, 2), -1, dtype=torch.int64)
         lengths[:, 0] = tag
@@ -45,17 +41,15 @@ class Collective:
             raise RuntimeError(f"exchange: ranks {wrong} are in another exchange than this one")
         sent = _bytes_that_go(lengths, max_bytes)
         received = _bytes_that_go(theirs, max_bytes)
-        parts = [_bytes_of(outgoing[r]) for r in range(self._size) if sent[r]]
+        parts = [as_tensor(outgoing[r]) for r in range(self._size) if sent[r]]
         if any(part.device == self.device for part in parts):
             parts = [part.to(self.device) for part in parts]
-        came: Any = self._exchange(torch.cat(parts) if parts else torch.empty(0, dtype=torch.uint8), received, sent)
-        if not self.on_device:
-            came = came.cpu().numpy()
-        first = np.cumsum([0, *received])
-        result: dict[int, Any] = {}
+        data = torch.cat(parts) if parts else torch.empty(0, dtype=torch.uint8)
+        came = self._exchange(data, received, sent).split(received)
+        result: dict[int, torch.Tensor | None] = {}
         for source in sources:
             length = int(theirs[source, 1])
-            result[source] = came[first[source] : first[source + 1]] if 0 <= length <= max_bytes else None
+            result[source] = came[source] if 0 <= length <= max_bytes else None
             if length < 0:
                 self.problems[source] = "it sent no message"
             elif length > max_bytes:
@@ -72,13 +66,14 @@ class Collective:
         return out
 
     def close(self, patience: float) -> None:
-        """Nothing is under way between rounds."""
+        """Do nothing: between rounds nothing is under way."""
 
 
-def _bytes_of(message: Any) -> torch.Tensor:
+def as_tensor(message: Any) -> torch.Tensor:
+    """Return a message as a 1-D uint8 tensor, which shares its memory where that is writeable."""
     if isinstance(message, torch.Tensor):
         return message
-    array = np.frombuffer(message, dtype=np.uint8)
+    array = np.frombuffer(message, dtype=np.uint8) if len(message) else np.empty(0, dtype=np.uint8)
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 

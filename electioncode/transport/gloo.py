@@ -1,17 +1,16 @@
-"""Messages from peer to peer over Gloo, where a silent peer costs its own message and nothing else.
+"""Move messages from peer to peer over Gloo, where a silent peer costs its own message and nothing else.
 
 What torch.distributed offers for that has three traps, which this file is about:
 
-* A wait that times out closes every connection of the group, and there is no other way to learn that a
-  message has come. So each peer has two threads that wait, without limit: one for what it sends, one for
-  what it is sent. The deadline is that of the queue into which they put what is done.
-* A message longer than its receiver's buffer ends the receiving process. So nobody sends more than the number
-  of bytes that all agreed on; a longer message is announced, and left out. (Gloo itself cannot be made safe
-  against a peer that writes to its sockets: see TorchTransport.)
+* A wait that times out closes every connection of the group, and there is no other way to learn that a message has
+  come. So each peer has two threads that wait, without limit: one for what it sends, one for what it is sent. The
+  deadline is that of the queue into which they put what is done.
+* A message longer than its receiver's buffer ends the receiving process. So nobody sends more than the number of bytes
+  that all agreed on; a longer message is announced, and left out. (Gloo itself cannot be made safe against a peer that
+  writes to its sockets: see TorchTransport.)
 * A message carries no length. So each begins with a header: its tag, and the bytes that follow.
 
-Every process sends every peer of a round exactly one message, if only to say that it has none: so what is late
-can be told from what will not come, and is received when it comes, only to be dropped.
+A late message is received when it comes, only to be dropped.
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from electioncode.transport.base import Pool
+
 HEADER: Final = struct.Struct("<QQ")  # tag; bytes that follow, or one of:
 NO_MESSAGE: Final = 2**64 - 1  # there is none
 LEFT_OUT: Final = 2**64 - 2  # there was one, but the receiver has not fetched those before
@@ -36,23 +37,22 @@ MAX_UNFETCHED: Final = 16  # messages kept for a peer that does not fetch them
 MAX_LATE: Final = 16  # messages of one peer that are still waited for
 _MAX_NOTICES: Final = 4096  # then a peer that fetches nothing is given up
 _CONNECT: Final = timedelta(minutes=30)
-_FOR_EVER: Final = timedelta(days=365)
+_INDEFINITELY: Final = timedelta(days=365)
 _JOIN_SECONDS: Final = 1.0
 _TAGS: Final = 1 << 30
 
 
 class Mail:
-    """The messages of one process, on connections of its own to the processes of a group.
+    """The messages of one process, on connections of its own to the processes of a group. See `ranks.Mail`."""
 
-    `problems` says, for each peer without a usable message in the last round, why.
-    """
+    device = None
 
     def __init__(self, group: dist.ProcessGroup) -> None:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.problems: dict[int, str] = {}
-        # Not dist.new_group, which needs the whole world, or else names groups so that one which comes after a
-        # destroyed one of the same ranks finds the addresses of that.
+        # Not dist.new_group: it needs the whole world, or else names groups so that a new one finds the addresses of a
+        # destroyed one of the same ranks.
         rank, size, store = group.rank(), group.size(), group.get_group_store()
         name = f"electioncode/{store.add(f'electioncode/{rank}', 1)}"
         self._gloo: Any = dist.ProcessGroupGloo(dist.PrefixStore(name, store), rank, size, _CONNECT)
@@ -60,39 +60,31 @@ class Mail:
         self._peers = {r: _Peer(self._events) for r in range(size) if r != rank}
         self._tag = 0
         self._arrived: dict[int, np.ndarray] = {}
-        self._free: list[np.ndarray] = []
+        self._pool = Pool(size - 1)
 
     def round(
         self, tag: int, outgoing: Mapping[int, Any], sources: Iterable[int], max_bytes: int, timeout: float | None
     ) -> dict[int, np.ndarray | None]:
-        """Sends each peer in outgoing its message (None: says that there is none); returns those of the sources.
-
-        Messages are valid until the next round. None for a source without one, or with one that is longer than
-        max_bytes, malformed or late.
-        """
-        self._progress()
-        self._free.extend(self._arrived.values())
+        """See `ranks.Mail.round`."""
+        while self._await_transfer(0.0):  # what has ended since the last round
+            pass
+        for memory in self._arrived.values():
+            self._pool.give(memory)
         self._tag, self._arrived, self.problems = tag, {}, {}
         waiting = {source for source in sources if self._expect(source, max_bytes)}
         self._send(outgoing, max_bytes)
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not waiting <= self._arrived.keys() | self.problems.keys():
-            try:
-                self._handle(*self._events.get(timeout=_until(deadline)))
-            except Empty:
-                break
-        result: dict[int, np.ndarray | None] = {}
-        for source in sources:
-            result[source] = self._open(source, max_bytes) if source in self._arrived else None
-        return result
+        while not waiting <= self._arrived.keys() | self.problems.keys() and self._await_transfer(deadline):
+            pass
+        return {source: self._open(source, max_bytes) if source in self._arrived else None for source in sources}
 
     def _expect(self, source: int, max_bytes: int) -> bool:
-        """Starts to receive what a peer sends in this round, and before that what it still owes."""
+        """Start to receive what a peer sends in this round, and before that what it still owes."""
         peer = self._peers[source]
         peer.expected.append((self._tag, HEADER.size + max_bytes))
         while peer.problem is None and peer.expected and len(peer.inbound.pending) < MAX_LATE:
             tag, size = peer.expected.popleft()
-            memory = self._memory(size)
+            memory = self._pool.take(size)
             memory[: HEADER.size] = 0  # a message shorter than a header leaves this
             try:
                 work = self._gloo.recv([torch.from_numpy(memory)], source, tag % _TAGS)
@@ -128,35 +120,33 @@ class Mail:
                 packed[id(message)] = memory
             try:
                 work = self._gloo.send([torch.from_numpy(memory)], target, self._tag % _TAGS)
-            except RuntimeError as error:  # gone: a matter for whoever waits for it
+            except RuntimeError as error:  # gone: whoever waits for it will notice
                 peer.problem = str(error)
                 continue
             peer.outbound.wait_for(work, self._tag, memory, target)
             self.bytes_sent += memory.size
 
-    def _progress(self) -> None:
-        """Takes note of what has been done meanwhile."""
-        while True:
-            try:
-                self._handle(*self._events.get_nowait())
-            except Empty:
-                return
-
-    def _handle(self, line: _Line, error: str | None) -> None:
+    def _await_transfer(self, deadline: float | None) -> bool:
+        """Note the next transfer that ends, and return whether one did before the deadline."""
+        try:
+            line, error = self._events.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except Empty:
+            return False
         tag, memory, number = line.pending.popleft()
         peer = self._peers[number]
         if error is not None:
             peer.problem = error
         if line is peer.outbound:
-            return
+            return True
         if tag != self._tag:
             if error is None:
                 self.bytes_received += _size(memory)
-            self._free.append(memory)
+            self._pool.give(memory)
         elif error is not None:
             self.problems[number] = error
         else:
             self._arrived[number] = memory
+        return True
 
     def _open(self, source: int, max_bytes: int) -> np.ndarray | None:
         memory = self._arrived[source]
@@ -174,22 +164,11 @@ class Mail:
             return memory[HEADER.size : HEADER.size + size]
         return None
 
-    def _memory(self, size: int) -> np.ndarray:
-        for i, memory in enumerate(self._free):
-            if memory.size == size:
-                return self._free.pop(i)
-        self._free.clear()  # of another size: the model has changed
-        return np.empty(size, dtype=np.uint8)
-
     def close(self, patience: float) -> None:
-        """Waits until all is sent, ends the threads, and closes the connections unless something is under way."""
+        """Wait until all is sent, end the threads, and close the connections unless something is under way."""
         deadline = time.monotonic() + patience
-        while any(peer.outbound.pending for peer in self._peers.values()):
-            try:
-                self._handle(*self._events.get(timeout=_until(deadline)))
-            except Empty:
-                break
-        self._progress()
+        while self._await_transfer(deadline if any(peer.outbound.pending for peer in self._peers.values()) else 0.0):
+            pass
         for peer in self._peers.values():
             peer.inbound.stop()
             peer.outbound.stop()
@@ -225,7 +204,7 @@ class _Line:
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread: now, or once all before is done. It does not keep the process alive until then."""
+        """End the thread: now, or once all before is done. It does not keep the process alive until then."""
         self._works.put(None)
         if self._thread is not None and not self.pending:
             self._thread.join(_JOIN_SECONDS)  # a thread that still runs while the interpreter ends can abort it
@@ -234,7 +213,7 @@ class _Line:
         while (item := self._works.get()) is not None:
             error = None
             try:
-                item[0].wait(_FOR_EVER)
+                item[0].wait(_INDEFINITELY)
             except RuntimeError as failure:  # the connection is closed
                 error = str(failure)
             del item  # it keeps the connections open
@@ -246,10 +225,6 @@ def _notice(tag: int, size: int) -> np.ndarray:
 
 
 def _size(memory: np.ndarray) -> int:
-    """Bytes that came, as far as the header tells."""
+    """Return the bytes that came, as far as the header tells."""
     size = HEADER.unpack_from(memory.data)[1]
     return HEADER.size + (size if size <= memory.size - HEADER.size else 0)
-
-
-def _until(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())

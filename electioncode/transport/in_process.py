@@ -1,16 +1,14 @@
-"""All workers of one election in one process: simulation and tests."""
+"""Carry messages between workers that all live in one process: simulation and tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from electioncode.transport.base import check_workers
+from electioncode.transport.base import Buffer, check_workers
 
 
 class InProcessTransport:
-    """Hands every worker's message to the decoder, and its result back, without copying.
+    """Hand every worker's message to the decoder, and its result back, without copying.
 
     Args:
         num_workers: at least 1.
@@ -18,7 +16,7 @@ class InProcessTransport:
     Byte counts are those of a server and num_workers separate workers, summed over the workers.
     """
 
-    tensor_device = "any"
+    device = "any"
 
     def __init__(self, num_workers: int) -> None:
         if num_workers < 1:
@@ -28,33 +26,24 @@ class InProcessTransport:
         self.bytes_sent = 0
         self.bytes_received = 0
 
-    def exchange(
-        self, messages: Mapping[int, Any], max_bytes: int, decode: Callable[[Sequence[Any]], Any]
-    ) -> Any:
+    def exchange(self, messages: Mapping[int, Buffer], max_bytes: int, decode: Callable[..., Buffer]) -> Buffer:
         """See :class:`electioncode.transport.Transport`."""
         check_workers(messages, self.workers)
         sizes = {worker: _bytes_of(message) for worker, message in messages.items()}
         self.bytes_sent += sum(sizes.values())
-        fits = [sizes.get(worker, max_bytes + 1) <= max_bytes for worker in self.workers]
-        result = decode([messages[worker] if fit else None for worker, fit in enumerate(fits)])
+        result = decode([messages[w] if sizes.get(w, max_bytes + 1) <= max_bytes else None for w in self.workers])
         self.bytes_received += self.num_workers * _bytes_of(result)
         return result
 
-    def exchange_tensors(self, messages: Mapping[int, Any], max_bytes: int, decode: Callable[..., Any]) -> Any:
-        """As `exchange`."""
-        return self.exchange(messages, max_bytes, decode)
-
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
     def __enter__(self) -> InProcessTransport:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
-def _bytes_of(message: Any) -> int:
+def _bytes_of(message: Buffer) -> int:
     return message.nbytes if hasattr(message, "nbytes") else memoryview(message).nbytes

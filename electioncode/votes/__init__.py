@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from electioncode.votes import frame, planes, reference
+from electioncode.votes import frame, reference
 from electioncode.votes.frame import FrameError
 from electioncode.votes.majority import MAX_TOTAL_WEIGHT, coded_majority, disagreement, local_majorities, majority
 from electioncode.votes.packed import PackedSigns, new_votes, outputs, pack, random_signs
+from electioncode.votes.planes import Planes
+from electioncode.votes.policies import Policies, check_same
 from electioncode.votes.tally import Tally
-
-__all__ = [
-    "MAX_TOTAL_WEIGHT",
-    "FrameError",
-    "PackedSigns",
-    "Tally",
-    "coded_majority",
-    "disagreement",
-    "frame",
-    "local_majorities",
-    "majority",
-    "new_votes",
-    "outputs",
-    "pack",
-    "planes",
-    "random_signs",
-    "reference",
-]

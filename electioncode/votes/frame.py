@@ -28,23 +28,24 @@ from typing import Any
 import numpy as np
 
 from electioncode.core import wire, words_for
-from electioncode.core.wire import HEADER_BYTES, MAGIC, REFUSED, SERVER, VERSION, FrameError, frame_bytes
+from electioncode.core.wire import HEADER_BYTES, MAGIC, REFUSED, SERVER, VERSION, FrameError, frame_bytes  # noqa: F401
 from electioncode.votes.packed import PackedSigns
 
-__all__ = [
-    "HEADER_BYTES",
-    "MAGIC",
-    "REFUSED",
-    "SERVER",
-    "VERSION",
-    "FrameError",
-    "decode",
-    "encode",
-    "frame_bytes",
-    "join",
-    "part",
-    "split",
-]
+
+class FramedSigns(PackedSigns):
+    """Votes whose planes lie in a frame, so that encoding them copies nothing. Made by :func:`blank`."""
+
+    __slots__ = ("frame",)
+    frame: np.ndarray
+
+
+def blank(d: int, masked: bool) -> FramedSigns:
+    """Make votes ``(d,)`` to be counted right into a frame; they hold whatever was in memory."""
+    memory = np.empty(frame_bytes(d, 2 if masked else 1), dtype=np.uint8)
+    words, mask = wire.planes_of(memory, d, masked)
+    votes = FramedSigns(words, d, mask)
+    votes.frame = memory
+    return votes
 
 
 def encode(votes: PackedSigns, *, step: int = 0, sender: int = 0, out: np.ndarray | None = None) -> np.ndarray:
@@ -63,6 +64,8 @@ def encode(votes: PackedSigns, *, step: int = 0, sender: int = 0, out: np.ndarra
         raise TypeError(f"encode: votes must be PackedSigns, got {type(votes).__name__}")
     if votes.ndim != 1:
         raise ValueError(f"encode: votes must have shape (d,), got {votes.shape}")
+    if isinstance(votes, FramedSigns) and out is None:
+        return wire.seal(votes.frame, votes.d, votes.mask is not None, step=step, sender=sender)
     return wire.encode(*votes.numpy(), votes.d, step=step, sender=sender, out=out)
 
 
@@ -79,6 +82,11 @@ def decode(buffer: Any, *, d: int | None = None, step: int | None = None, sender
     """
     message = wire.decode(buffer, d=d, step=step, sender=sender)
     return PackedSigns(message.words, message.d, message.mask)
+
+
+def max_bytes(d: int) -> int:
+    """Return the size in bytes of the longest frame of d coordinates."""
+    return frame_bytes(d, 2)
 
 
 def part(d: int, index: int, parts: int) -> tuple[int, int]:

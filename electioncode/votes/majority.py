@@ -1,4 +1,4 @@
-"""Majority votes on packed signs: the global vote, every worker's local vote, and both in one pass.
+"""Count majority votes on packed signs: the global vote, every worker's local vote, and both in one pass.
 
 One rule holds everywhere. With s_ic in {-1, 0, +1} the sign of voter i at coordinate c (0: it abstained) and w_i its
 integer weight, the score is S_c = sum_i w_i * s_ic; the winner is its sign, and S_c = 0 is a tie, which the tie
@@ -67,7 +67,7 @@ def majority(
     out: PackedSigns | None = None,
     return_disagreement: bool = False,
 ) -> Any:
-    """The majority of n voters at every coordinate.
+    """Return the majority of n voters at every coordinate.
 
     Args:
         votes: PackedSigns ``(n, d)``, or a sequence of n PackedSigns ``(d,)`` that may lie anywhere in memory.
@@ -75,7 +75,7 @@ def majority(
         weights: ``(n,)`` integers, negative ones count the opposite vote; absolute sum at most 2**40. None: all 1.
         seed, step, stream: of the random bits, each 0 to 2**32 - 1.
         out: PackedSigns ``(d,)`` to fill, with a mask exactly where tie is "abstain".
-        return_disagreement: also returns what :func:`disagreement` would, read while the votes are in the cache.
+        return_disagreement: also return what :func:`disagreement` would, counted while the votes are in the cache.
 
     Returns PackedSigns ``(d,)``, or that and ``(n,)`` int64. Equals
     ``np.sign(weights @ votes.unpack(np.int64))`` with the tie policy at 0. Counts with carry-save
@@ -100,7 +100,7 @@ def local_majorities(
     step: int = 0,
     out: PackedSigns | None = None,
 ) -> PackedSigns:
-    """Every worker's message: the majority of the partitions that it holds.
+    """Return every worker's message: the majority of the partitions that it holds.
 
     Args:
         votes: PackedSigns ``(k, d)``, row j the signs of partition j.
@@ -127,7 +127,7 @@ def coded_majority(
     step: int = 0,
     out: PackedSigns | None = None,
 ) -> PackedSigns:
-    """What honest workers elect: ``majority(local_majorities(votes, code))`` without storing any message.
+    """Return what honest workers elect: ``majority(local_majorities(votes, code))``, without storing any message.
 
     Args:
         votes: PackedSigns ``(k, d)``, row j the signs of partition j.
@@ -144,12 +144,12 @@ def coded_majority(
 
 
 def _coded(votes: PackedSigns, code: AllocationCode, tie: str, seed: int, step: int, function: str) -> tuple[Any, ...]:
-    """Partitions and code as the core takes them: row i of the code is members[first[i]:first[i + 1]]."""
+    """Return partitions and code as the core takes them: row i of the code is members[first[i]:first[i + 1]]."""
     if not isinstance(votes, PackedSigns) or votes.ndim != 2:
         raise ValueError(f"{function}: votes must be PackedSigns of shape (k, d)")
     if votes.shape[0] != code.num_partitions:
         raise ValueError(
-            f"{function}: votes must have {code.num_partitions} rows, one a partition, got {votes.shape[0]}"
+            f"{function}: votes must have {code.num_partitions} rows, one per partition, got {votes.shape[0]}"
         )
     policy = core.choice(function, "tie", tie, core.TIE)
     keys = core.key(function, seed=seed, step=step)
@@ -159,7 +159,7 @@ def _coded(votes: PackedSigns, code: AllocationCode, tie: str, seed: int, step: 
 
 
 def disagreement(votes: PackedSigns | Sequence[PackedSigns], winner: PackedSigns) -> Any:
-    """How often each voter differs from the winner.
+    """Count how often each voter differs from the winner.
 
     Args:
         votes: PackedSigns ``(n, d)``, or a sequence of n PackedSigns ``(d,)``.

@@ -1,4 +1,4 @@
-"""PackedSigns: sign votes, one bit per coordinate, and the ways in and out of it."""
+"""Hold sign votes, one bit per coordinate, and turn numbers into votes and back."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class PackedSigns:
         return self.shape[0]
 
     def __getitem__(self, row: int | slice) -> PackedSigns:
-        """A voter, or a slice of voters, of ``(n, d)`` votes: a view."""
+        """Return a voter, or a slice of voters, of ``(n, d)`` votes: a view."""
         if self.ndim != 2:
             raise IndexError("PackedSigns: only votes of shape (n, d) have rows")
         return PackedSigns(self.words[row], self.d, None if self.mask is None else self.mask[row])
 
     def __eq__(self, other: object) -> bool:
-        """Same shape and same votes; a mask of all ones equals none."""
+        """Compare shape and votes; a mask of all ones equals none."""
         if not isinstance(other, PackedSigns):
             return NotImplemented
         if self.shape != other.shape:
@@ -80,7 +80,7 @@ class PackedSigns:
         return f"PackedSigns(shape={self.shape}, {self.backend.name}{masked})"
 
     def numpy(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Words and mask as uint64 NumPy arrays that share memory where they can; from a GPU, copies to wait for."""
+        """Return words and mask as uint64 NumPy arrays: views where possible; from a GPU copies, awaited."""
         return self.backend.host(self.words), None if self.mask is None else self.backend.host(self.mask)
 
     def arrays(self, backend: Any = None) -> tuple[Any, Any]:
@@ -89,14 +89,14 @@ class PackedSigns:
         return backend.view(self.words), None if self.mask is None else backend.view(self.mask)
 
     def like(self, backend: core.Backend) -> PackedSigns:
-        """The same votes where a backend's core can count them: a copy only from one device to another."""
+        """Return the same votes where a backend's core can count them: a copy only from one device to another."""
         if self.backend.core is backend.core:
             return self
         words, mask = self.numpy()
         return PackedSigns(backend.adopt(words), self.d, None if mask is None else backend.adopt(mask))
 
     def unpack(self, dtype: Any = None, *, out: Any = None) -> Any:
-        """+1 and -1, 0 where a coordinate abstained, of shape ``shape``.
+        """Return +1 and -1, and 0 where a coordinate abstained, of shape ``shape``.
 
         Args:
             dtype: int8, float16, bfloat16, float32 (default) or float64 of the votes' own library.
@@ -113,12 +113,12 @@ class PackedSigns:
         return out
 
     def to_bytes(self, *, step: int = 0, sender: int = 0) -> bytes:
-        """One voter's signs as a self-describing frame (see :mod:`electioncode.frame`)."""
+        """Return one voter's signs as a self-describing frame (see `electioncode.frame`)."""
         return wire.encode(*self.numpy(), self.d, step=step, sender=sender).tobytes()
 
     @staticmethod
     def from_bytes(data: Any) -> PackedSigns:
-        """The votes of a frame, as a NumPy view where it is aligned; FrameError (a ValueError) if it is malformed."""
+        """Return the votes of a frame, as a NumPy view where it is aligned; raise FrameError if it is malformed."""
         message = wire.decode(data)
         return PackedSigns(message.words, message.d, message.mask)
 
@@ -155,7 +155,7 @@ def pack(
     stream: int = 0,
     out: PackedSigns | None = None,
 ) -> PackedSigns:
-    """Signs of x, one bit per coordinate.
+    """Take the signs of x, one bit per coordinate.
 
     Args:
         x: ``(d,)`` or ``(n, d)``; float16, bfloat16, float32 or float64; any strides and alignment.
@@ -183,7 +183,7 @@ def pack(
 def random_signs(
     d: int, *, seed: int = 0, step: int = 0, stream: int = 0, purpose: int = core.PURPOSE_ATTACK
 ) -> PackedSigns:
-    """``(d,)`` random votes: the same bits on every machine, device and number of threads.
+    """Draw ``(d,)`` random votes: the same bits on every machine, device and number of threads.
 
     Philox4x32-10 with key (seed, step) and counter (word index, stream, purpose), each 0 to 2**32 - 1.
     """

@@ -1,7 +1,8 @@
-"""The oracle: what every kernel must equal bit for bit, in obvious NumPy. Never optimised; do not alter.
+"""Define in obvious NumPy what every kernel must equal bit for bit: the oracle. Never optimise or change its code.
 
 Words are uint64, coordinate c is bit ``c % 64`` of word ``c // 64``, padding bits are 0. Bit 1 is the vote +1.
-A mask has bit 1 where the coordinate voted; a vote's bit is 0 where it did not.
+A mask has bit 1 where the coordinate voted; a vote's bit is 0 where it did not. Random bits are keyed by seed, step,
+stream and purpose, each 0 to 2**32 - 1. Arguments are not checked.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ PURPOSE_TIE, PURPOSE_ZERO, PURPOSE_ATTACK = 0, 1, 2
 
 
 def to_words(bits: np.ndarray) -> Words:
-    """(..., d) booleans to (..., ceil(d / 64)) words."""
+    """Pack ``(..., d)`` booleans into ``(..., ceil(d / 64))`` words."""
     bits = np.asarray(bits, dtype=bool)
     pad = -bits.shape[-1] % 64
     padded = np.concatenate([bits, np.zeros((*bits.shape[:-1], pad), dtype=bool)], axis=-1)
@@ -24,13 +25,13 @@ def to_words(bits: np.ndarray) -> Words:
 
 
 def to_bits(words: Words, d: int) -> np.ndarray:
-    """(..., ceil(d / 64)) words to (..., d) booleans."""
+    """Unpack ``(..., ceil(d / 64))`` words to ``(..., d)`` booleans."""
     words = np.ascontiguousarray(words, dtype="<u8")
     return np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little")[..., :d].astype(bool)
 
 
 def random_words(n: int, seed: int, step: int, stream: int, purpose: int) -> Words:
-    """n words of Philox4x32-10: key (seed, step), counter (word low, word high, stream, purpose)."""
+    """Draw n words of Philox4x32-10: key (seed, step), counter (word low, word high, stream, purpose)."""
     out = []
     for w in range(n):
         c0, c1, c2, c3 = w & 0xFFFFFFFF, w >> 32, stream, purpose
@@ -44,13 +45,14 @@ def random_words(n: int, seed: int, step: int, stream: int, purpose: int) -> Wor
 
 
 def random_bits(d: int, seed: int, step: int, stream: int, purpose: int) -> np.ndarray:
+    """Draw ``(d,)`` random booleans: the bits of `random_words`."""
     return to_bits(random_words((d + 63) // 64, seed, step, stream, purpose), d)
 
 
 def pack(
     x: np.ndarray, zero: str = "plus", nan: str = "raise", seed: int = 0, step: int = 0, stream: int = 0
 ) -> tuple[Words, Words | None]:
-    """Signs of x (d,): (words, mask), mask None unless a policy abstains."""
+    """Return the signs of x ``(d,)`` as (words, mask); the mask is None unless a policy abstains."""
     x = np.asarray(x).astype(np.float64)
     if nan == "raise" and np.isnan(x).any():
         raise ValueError("pack: x has NaN")
@@ -70,7 +72,7 @@ def pack(
 
 
 def unpack(words: Words, d: int, mask: Words | None = None, dtype: Any = np.float32) -> np.ndarray:
-    """+1 / -1, and 0 where the mask is 0."""
+    """Return ``(d,)`` signs: +1 or -1, and 0 where the mask is 0."""
     signs = np.where(to_bits(words, d), 1, -1)
     if mask is not None:
         signs = np.where(to_bits(mask, d), signs, 0)
@@ -83,7 +85,7 @@ def scores(
     masks: Sequence[Words | None] | None = None,
     weights: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """(d,) int64: sum over voters of weight * sign, a sign being 0 where the voter abstained."""
+    """Sum weight * sign over the voters, ``(d,)`` int64; a sign is 0 where the voter abstained."""
     total = np.zeros(d, dtype=np.int64)
     for i, row in enumerate(words):
         signs = unpack(row, d, None if masks is None else masks[i], np.int64)
@@ -101,7 +103,7 @@ def majority(
     step: int = 0,
     stream: int = 0,
 ) -> tuple[Words, Words | None]:
-    """Sign of the scores; a score of 0 is a tie. (words, mask), mask None unless ties abstain."""
+    """Return the signs of the scores as (words, mask); a score of 0 is a tie. The mask is None unless ties abstain."""
     score = scores(words, d, masks, weights)
     at_tie = {
         "plus": np.ones(d, dtype=bool),
@@ -122,9 +124,9 @@ def local_majorities(
     seed: int = 0,
     step: int = 0,
 ) -> tuple[Words, Words | None]:
-    """Row i: the majority of the partitions j with allocation[i, j] = 1, random ties from stream i + 1.
+    """Return in row i the majority of the partitions j with allocation[i, j] = 1; its random ties are of stream i + 1.
 
-    A worker without partitions abstains; the masks are None unless one does, or ties abstain.
+    A worker without partitions abstains. The masks are None unless there is one, or ties abstain.
     """
     allocation = np.asarray(allocation)
     shape = (len(allocation), (d + 63) // 64)
@@ -147,14 +149,14 @@ def disagreement(
     masks: Sequence[Words | None] | None = None,
     winner_mask: Words | None = None,
 ) -> np.ndarray:
-    """(n,) int64: coordinates where voter and winner both voted, and differently."""
+    """Count for each voter, ``(n,)`` int64, the coordinates where it and the winner both voted, and differently."""
     result = unpack(winner, d, winner_mask, np.int64)
     rows = [unpack(row, d, None if masks is None else masks[i], np.int64) for i, row in enumerate(words)]
     return np.array([np.count_nonzero(row * result == -1) for row in rows], dtype=np.int64)
 
 
 def momentum(v: np.ndarray, g: np.ndarray, beta: float, maximize: bool = False) -> np.ndarray:
-    """v <- beta * v + (1 - beta) * g: each product and the sum rounded to v's dtype, in this order."""
+    """Return beta * v + (1 - beta) * g (maximize: -g), each product and the sum rounded to v's dtype, in this order."""
     weight = -(1 - beta) if maximize else 1 - beta
     compute = np.float64 if v.dtype == np.float64 else np.float32
 
@@ -167,7 +169,7 @@ def momentum(v: np.ndarray, g: np.ndarray, beta: float, maximize: bool = False) 
 
 
 def update(p: np.ndarray, signs: np.ndarray, lr: float, weight_decay: float = 0.0) -> np.ndarray:
-    """p <- (1 - lr * weight_decay) * p, then p <- p - lr * sign: each product and sum rounded to p's dtype."""
+    """Return (1 - lr * weight_decay) * p - lr * sign, each product and the sum rounded to p's dtype, in this order."""
     compute = np.float64 if p.dtype == np.float64 else np.float32
     decayed = (compute(1 - lr * weight_decay) * p.astype(compute)).astype(p.dtype).astype(compute)
     change = (compute(-lr) * signs.astype(compute)).astype(p.dtype).astype(compute)
@@ -175,7 +177,7 @@ def update(p: np.ndarray, signs: np.ndarray, lr: float, weight_decay: float = 0.
 
 
 def checksum(words: Words) -> int:
-    """Sum of SplitMix64's finaliser over word i + (i + 1) * golden ratio, modulo 2**64."""
+    """Sum SplitMix64's finaliser of word i + (i + 1) * golden ratio over all i, modulo 2**64."""
     words = np.asarray(words, dtype=np.uint64)
     z = words + np.arange(1, words.size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

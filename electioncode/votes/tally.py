@@ -16,14 +16,14 @@ _ROW, _NOT_ROW, _ROW_OR_NOT_MASK, _MASK_AND_NOT_ROW = range(4)
 
 
 class Tally:
-    """A vote that is counted as the votes arrive.
+    """Counts votes as they arrive.
 
     Args:
         d: the number of coordinates.
         max_votes: an upper bound on the sum of absolute weights that will be added, at most 2**40.
 
-    Holds carry-save counters, 2 rows of ``ceil(d / 64)`` words a plane at most, and no vote. Adding a vote costs one
-    full adder a word on average, whatever has been counted before.
+    Holds carry-save counters, at most 2 rows of ``ceil(d / 64)`` words per plane, and no vote. Adding a vote costs one
+    full adder per word on average, whatever has been counted before.
     """
 
     def __init__(self, d: int, max_votes: int) -> None:
@@ -41,7 +41,7 @@ class Tally:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all votes and keeps the memory."""
+        """Forget all votes and keep the memory."""
         for plane in self._planes:
             self._free.extend(plane)
         # Plane p counts 2**p halves of a vote: a voter puts weight * (1 + sign), so that abstaining is half-way.
@@ -60,51 +60,47 @@ class Tally:
         step: int = 0,
         stream: int = 0,
     ) -> None:
-        """Adds one vote: PackedSigns ``(d,)``, or floats ``(d,)`` whose signs are taken as :func:`pack` takes them.
+        """Add one vote: PackedSigns ``(d,)``, or floats ``(d,)`` whose signs are taken as :func:`pack` takes them.
 
         The counters are where the first vote is, on the CPU or a CUDA device; later ones are copied there.
         Raises ValueError where d differs or the weights add up to more than max_votes; nothing is counted then.
         """
         if isinstance(weight, bool) or not isinstance(weight, (int, np.integer)):
             raise TypeError(f"Tally.add: weight must be an integer, got {type(weight).__name__}")
-        if self.total_weight + abs(int(weight)) > self.max_votes:
-            raise ValueError(
-                f"Tally.add: weights must sum to at most max_votes = {self.max_votes}, "
-                f"got {self.total_weight + abs(int(weight))}"
-            )
+        size, negative = abs(int(weight)), weight < 0
+        total = self.total_weight + size
+        if total > self.max_votes:
+            raise ValueError(f"Tally.add: weights must sum to at most max_votes = {self.max_votes}, got {total}")
+        backend = votes.backend if isinstance(votes, PackedSigns) else core.backend_of(votes, "Tally.add", "votes")
+        if tuple(votes.shape) != (self.d,):
+            raise ValueError(f"Tally.add: votes must have shape ({self.d},), got {tuple(votes.shape)}")
         if not isinstance(votes, PackedSigns):
-            masked = "abstain" in (zero, nan)
-            core.backend_of(votes, "Tally.add", "votes")
-            if tuple(votes.shape) != (self.d,):
-                raise ValueError(f"Tally.add: votes must have shape ({self.d},), got {tuple(votes.shape)}")
-            votes = self._pack(votes, masked, zero=zero, nan=nan, seed=seed, step=step, stream=stream)
-        elif votes.shape != (self.d,):
-            raise ValueError(f"Tally.add: votes must have shape ({self.d},), got {votes.shape}")
-        else:
-            self._backend = votes.backend
+            scratch = self._scratch_for(backend, "abstain" in (zero, nan))
+            votes = pack(votes, zero, nan, seed=seed, step=step, stream=stream, out=scratch)
+        self._backend = backend
         if self.num_votes == 0:
-            self._hold(self._backend)
+            self._hold(backend)
         words, mask = votes.like(self._holder).arrays()
-        against = _MASK_AND_NOT_ROW if weight < 0 else _ROW_OR_NOT_MASK
-        vote = _NOT_ROW if weight < 0 else _ROW
-        for bit in range(int(abs(weight)).bit_length()):
-            if not abs(int(weight)) >> bit & 1:
-                continue
+        vote, against = (_NOT_ROW, _MASK_AND_NOT_ROW) if negative else (_ROW, _ROW_OR_NOT_MASK)
+        for bit in [bit for bit in range(size.bit_length()) if size >> bit & 1]:
             if mask is None:
                 self._count(words, None, vote, bit + 1)
             else:
                 self._count(words, mask, vote, bit)
                 self._count(words, mask, against, bit)
-        self.total_weight += abs(int(weight))
+        self.total_weight = total
         self.num_votes += 1
 
-    def _pack(self, x: Any, masked: bool, **policies: Any) -> PackedSigns:
-        backend = core.backend_of(x, "Tally.add", "votes")
+    def _scratch_for(self, backend: core.Backend, masked: bool) -> PackedSigns:
         scratch = self._scratch.get(masked)
         if scratch is None or scratch.backend is not backend:
             scratch = self._scratch[masked] = new_votes(backend, (), self.d, masked, None, "Tally.add")
-        self._backend = backend
-        return pack(x, out=scratch, **policies)
+        return scratch
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the counters are in host memory."""
+        return self._holder.core is core.cpu
 
     def _hold(self, backend: core.Backend) -> None:
         if backend.core is not self._holder.core:
@@ -112,7 +108,7 @@ class Tally:
         self._holder = backend
 
     def _count(self, words: Any, mask: Any, kind: int, plane: int) -> None:
-        """Adds a bit of weight 2**plane: through the planes that hold two rows, into the first that does not."""
+        """Add a bit of weight 2**plane: through the planes that hold two rows, into the first that does not."""
         top = plane
         while len(self._planes[top]) == 2:
             top += 1
@@ -144,7 +140,7 @@ class Tally:
         stream: int = 0,
         out: PackedSigns | None = None,
     ) -> PackedSigns:
-        """The majority so far, PackedSigns ``(d,)``, as :func:`majority` of all votes added; the count goes on."""
+        """Return the majority so far, PackedSigns ``(d,)``, as `majority` of all votes added; the count goes on."""
         policy = core.choice("Tally.majority", "tie", tie, core.TIE)
         keys = core.key("Tally.majority", seed=seed, step=step, stream=stream)
         backend = self._backend if self._backend.core is self._holder.core else self._holder
@@ -157,7 +153,7 @@ class Tally:
         return result
 
     def margin(self) -> Any:
-        """``(d,)`` int32: the score of each coordinate, votes for +1 minus votes for -1, weighted.
+        """Return the score of each coordinate, ``(d,)`` int32: votes for +1 minus votes for -1, weighted.
 
         Raises OverflowError where the weights add up to 2**30 or more.
         """

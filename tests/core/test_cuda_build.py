@@ -141,6 +141,20 @@ def test_training_refuses_a_device_that_is_not_there(capsys, device):
     assert f"--device {device} cannot be used: " in capsys.readouterr().err
 
 
+def test_training_refuses_a_device_without_kernels(monkeypatch, capsys):
+    pytest.importorskip("torch")
+    from electioncode.lab.cli.main import main
+
+    monkeypatch.setattr(native, "cuda", None)
+    monkeypatch.setattr(native, "why_no_cuda", "not built")
+    assert main(["train", "--device", "cuda", "--transport", "in-process"]) == 2
+    assert "--device cuda cannot be used: this build of electioncode has no CUDA kernels (not built)" in (
+        capsys.readouterr().err
+    )
+    assert main(["train", "--device", "meta", "--transport", "in-process"]) == 2
+    assert "--device meta cannot be used: votes need cpu or cuda" in capsys.readouterr().err
+
+
 @needs_cuda
 def test_build_config():
     assert re.match(r"nvcc \d+\.\d+.*-real.*-virtual", ec.build_config()["cuda"])

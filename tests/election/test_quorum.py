@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import electioncode as ec
 from electioncode import frame
-from electioncode.election import quorum
+from electioncode.election.quorum import ElectionStats, Refusals
 from electioncode.transport import InProcessTransport
 
 
@@ -51,7 +51,7 @@ def test_stats_say_who_was_missing_in_which_step():
 
 
 def test_stats_remember_a_thousand_steps():
-    stats = quorum.ElectionStats()
+    stats = ElectionStats()
     for step in range(1500):
         stats.note_missing(step, {step % 3: "late"})
     assert list(stats.missing) == list(range(500, 1500)) and stats.missing[502] == (1,)
@@ -130,7 +130,7 @@ def test_what_is_no_quorum(wrong):
 
 def test_a_worker_cannot_refuse_a_vote():
     """A refusal is an answer of whoever counts; as a message it is malformed."""
-    forged = quorum.encode_refusal(ec.QuorumError(0, 3, 3, (0, 1, 2))).tobytes()
+    forged = Refusals(3).encode((0, 1, 2), step=0, on_device=False).tobytes()
 
     class Forging(InProcessTransport):
         def exchange(self, messages, max_bytes, decode):
@@ -138,7 +138,7 @@ def test_a_worker_cannot_refuse_a_vote():
 
     election = ec.Election(ec.uncoded(3), Forging(3), quorum=2)
     run(election, gradients(3))
-    assert election.stats.missing == {0: (1,)} and "magic" in election.stats.reasons[1]
+    assert election.stats.missing == {0: (1,)} and "d must be 200, got 3" in election.stats.reasons[1]
 
 
 def test_many_workers_and_few_coordinates_fit_the_transport():
@@ -151,31 +151,44 @@ def test_many_workers_and_few_coordinates_fit_the_transport():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(1, 200), st.integers(0, 2**64 - 1), st.data())
-def test_refusals_travel_whole_or_not_at_all(n, step, draw):
-    missing = sorted(draw.draw(st.sets(st.integers(0, n - 1))))
-    sent = quorum.encode_refusal(ec.QuorumError(step, n, n, missing))
-    assert len(sent) == quorum.refusal_bytes(n)
-    back = quorum.decode_refusal(sent, step=step, num_workers=n)
-    assert (back.step, back.quorum, back.num_workers, back.missing) == (step, n, n, tuple(missing))
-    bit = draw.draw(st.integers(32, 8 * len(sent) - 1))  # without the magic it is no refusal
-    flipped = sent.copy()
+@given(st.integers(1, 200), st.integers(0, 2**64 - 1), st.booleans(), st.data())
+def test_refusals_travel_whole_or_not_at_all(n, step, on_device, draw):
+    refusals, missing = Refusals(n), tuple(sorted(draw.draw(st.sets(st.integers(0, n - 1)))))
+    sent = refusals.encode(missing, step=step, on_device=on_device)
+    assert len(sent) == refusals.num_bytes + on_device and (len(sent) % 8 == 1) == on_device
+    for result in (sent, sent.tobytes(), memoryview(sent)):
+        assert refusals.decode(result, step=step, on_device=on_device) == missing
+    flipped, bit = sent.copy(), draw.draw(st.integers(0, 8 * refusals.num_bytes - 1))
     flipped[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(frame.FrameError):
-        quorum.decode_refusal(flipped, step=step, num_workers=n)
-    with pytest.raises(frame.FrameError, match="step must be"):
-        quorum.decode_refusal(sent, step=step ^ 1, num_workers=n)
-    with pytest.raises(frame.FrameError):
-        quorum.decode_refusal(sent, step=step, num_workers=n + 1)
-    for cut in (sent[:-1], sent[:8], np.append(sent, np.zeros(8, np.uint8))):
-        with pytest.raises(frame.FrameError, match="bytes expected"):
-            quorum.decode_refusal(cut, step=step, num_workers=n)
+    cuts = [sent[:-1], sent[:8], np.append(sent, np.zeros(8, np.uint8))]
+    for wrong in (flipped, *cuts):
+        assert refusals.decode(wrong, step=step, on_device=on_device) is None
+        with pytest.raises(frame.FrameError):  # nor is it a result
+            frame.decode(wrong, d=n, step=step, sender=frame.SERVER)
+    assert refusals.decode(sent, step=step ^ 1, on_device=on_device) is None
+    assert Refusals(n + 64).decode(sent, step=step, on_device=on_device) is None
+    assert refusals.decode(sent, step=step, on_device=not on_device) is None
 
 
-def test_results_are_no_refusals():
-    votes = frame.encode(ec.pack(np.ones(10)), sender=frame.SERVER)
-    for result in (votes, votes.tobytes(), memoryview(votes), b"", b"ELE"):
-        assert quorum.decode_refusal(result, step=0, num_workers=3) is None
+@pytest.mark.parametrize("d", [3, 10])
+def test_results_and_messages_are_no_refusals(d):
+    for sender in (frame.SERVER, 0, 2):
+        votes = frame.encode(ec.pack(np.ones(d)), sender=sender)
+        for result in (votes, votes.tobytes(), memoryview(votes), b"", b"ELE"):
+            assert Refusals(3).decode(result, step=0, on_device=False) is None
+
+
+def test_a_damaged_refusal_is_an_error_of_its_own():
+    class Damaging(Absent):
+        def exchange(self, messages, max_bytes, decode):
+            result = np.array(super().exchange(messages, max_bytes, decode))
+            result[40] ^= 1
+            return result
+
+    transport = Damaging(3)
+    transport.silent = frozenset({1})
+    with pytest.raises(frame.FrameError):
+        run(ec.Election(ec.uncoded(3), transport, quorum=3), gradients(3))
 
 
 def test_the_error_pickles():

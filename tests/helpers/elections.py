@@ -65,14 +65,8 @@ class Tampering:
         return self.inner.exchange(self._changed(messages), max_bytes, decode)
 
     @property
-    def tensor_device(self):
-        return self.inner.tensor_device
-
-    def exchange_tensors(self, messages, max_bytes, decode):
-        import torch
-
-        changed = {w: torch.tensor(list(m), dtype=torch.uint8) for w, m in self._changed(messages).items()}
-        return self.inner.exchange_tensors(changed, max_bytes, decode)
+    def device(self):
+        return self.inner.device
 
     def _changed(self, messages):
         sent = {}
@@ -83,6 +77,22 @@ class Tampering:
             if changed is not None:
                 sent[worker] = changed
         return sent
+
+
+class Failing:
+    """A decoder that raises where it is told to; its messages are cut into equal ones."""
+
+    def __init__(self, fails: bool) -> None:
+        self.fails = fails
+
+    def __call__(self, received, part=(0, 1)):
+        return 1 // 0 if self.fails else b"result"
+
+    def split(self, message, parts):
+        return [message] * parts
+
+    def join(self, results):
+        return b"".join(bytes(result) for result in results)
 
 
 def resigned(message: bytes, **changes: int) -> bytes:

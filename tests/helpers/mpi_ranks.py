@@ -8,6 +8,12 @@ import time
 from mpi4py import MPI
 from scenarios import load, play
 
+from electioncode.transport import MPITransport
+
+
+def transport(topology: str, comm: MPI.Intracomm | None = None, **options) -> MPITransport:
+    return MPITransport(comm, topology, trusted_workers=topology == "sharded", **options)
+
 
 def meet() -> None:
     """Wait for all processes, asleep."""

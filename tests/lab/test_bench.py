@@ -15,12 +15,13 @@ import pytest
 import electioncode as ec
 from electioncode.core import cpu
 from electioncode.lab.bench import RESNET18_COORDINATES, Pool, TooLarge, all_cases, naive, report
-from electioncode.lab.bench.case import Bound, Case, Spec, have
+from electioncode.lab.bench.case import Bound, Case, Way
 from electioncode.lab.bench.counting import tally_rows
-from electioncode.lab.bench.floats import resnet18_shapes, tensor_sizes
-from electioncode.lab.bench.measure import Effort, Result, measure
+from electioncode.lab.bench.floats import RESNET18_SHAPES, tensor_sizes
 from electioncode.lab.bench.pool import CONTENTS
+from electioncode.lab.bench.timing import Effort, measure
 from electioncode.lab.cli.main import main
+from electioncode.lab.machine import describe, have
 
 QUICK = Effort(seconds=0.0, fewest=1, most=1, fewest_naive=1)
 ISAS = sorted({ec.instruction_sets()[0], "scalar"})
@@ -33,16 +34,16 @@ def pool() -> Pool:
 
 
 def run(cases, pool, isas=ISAS):
-    return [r for c in cases for r in measure(c, list(c.rows(isas, (1, 2))), pool, QUICK)]
+    return [r for c in cases for r in measure(c.rows(isas, (1, 2)), pool, QUICK)]
 
 
 @pytest.mark.parametrize("case", all_cases(200, full=True), ids=lambda c: c.id)
 def test_every_row_is_right(case, pool):
     results = run([case], pool)
     assert all(len(r.seconds) == 1 and not r.reason for r in results)
-    kinds = {r.row.spec.kind for r in results}
+    kinds = {r.way.kind for r in results}
     assert "electioncode" in kinds
-    assert case.ceiling == "" or case.ceiling in {r.row.spec.name for r in results}
+    assert case.ceiling == "" or case.ceiling in {r.way.name for r in results}
 
 
 def test_beyond_what_is_compared_with_the_reference_in_full(pool):
@@ -94,9 +95,9 @@ def negated(function):
 def test_a_wrong_result_is_caught(function, operation, pool, monkeypatch):
     case = next(c for c in all_cases(200) if c.id.startswith(operation))
     monkeypatch.setattr(ec, function, negated(getattr(ec, function)))
-    ours = [r for r in case.rows(ISAS[:1], (1,)) if r.spec.kind == "electioncode"]
+    ours = [r for r in case.rows(ISAS[:1], (1,)) if r.way.kind == "electioncode"]
     with pytest.raises(AssertionError):
-        measure(case, ours, pool, QUICK)
+        measure(ours, pool, QUICK)
 
 
 @pytest.mark.parametrize(
@@ -121,12 +122,12 @@ def test_a_wrong_naive_way_is_caught(function, operation, pool, monkeypatch):
     case = next(c for c in all_cases(200) if c.id.startswith(operation))
     before = len(run([case], pool, ISAS[:1]))
     monkeypatch.setattr(naive, function, negated(getattr(naive, function)))
-    case = next(c for c in all_cases(200) if c.id.startswith(operation))  # specs hold the functions
-    rows = [r for r in case.rows(ISAS[:1], (1,)) if r.spec.kind == "naive"]
+    case = next(c for c in all_cases(200) if c.id.startswith(operation))  # ways hold the functions
+    rows = [r for r in case.rows(ISAS[:1], (1,)) if r.way.kind == "naive"]
     caught = 0
     for row in rows:
         try:
-            measure(case, [row], pool, QUICK)
+            measure([row], pool, QUICK)
         except AssertionError:
             caught += 1
     assert before > 1
@@ -140,13 +141,17 @@ def test_a_wrong_native_call_is_caught(function, pool, monkeypatch):
     case = next(c for c in all_cases(200) if c.id.startswith(operations.get(function, function)))
     monkeypatch.setattr(cpu, function, lambda *args, **kwargs: 0)
     with pytest.raises(AssertionError):
-        measure(case, [r for r in case.rows(ISAS[:1], (1,)) if r.spec.kind == "electioncode"], pool, QUICK)
+        measure([r for r in case.rows(ISAS[:1], (1,)) if r.way.kind == "electioncode"], pool, QUICK)
 
 
 def test_resnet18():
-    sizes = [int(np.prod(s)) for s in resnet18_shapes()]
+    sizes = [int(np.prod(s)) for s in RESNET18_SHAPES]
     assert len(sizes) == 62 and sum(sizes) == RESNET18_COORDINATES
     assert tensor_sizes(RESNET18_COORDINATES) == sizes
+    if have("torch"):
+        from electioncode.lab.training import models
+
+        assert [tuple(p.shape) for p in models.build("resnet18", (3, 32, 32), 10).parameters()] == RESNET18_SHAPES
     for d in (128, 1000, 10**8):
         assert len(tensor_sizes(d)) == 62 and sum(tensor_sizes(d)) == d and min(tensor_sizes(d)) > 0
 
@@ -224,12 +229,12 @@ def fake(log, kind, name, library="core", reason=None, clock=None, takes=1.0):
             raise TooLarge(reason)
         return Bound(call, lambda: log.append(f"check {name}"))
 
-    return Spec(kind, name, make, library)
+    return Way(kind, name, make, library)
 
 
 def test_rows_take_turns(pool, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("electioncode.lab.bench.measure.time", clock)
+    monkeypatch.setattr("electioncode.lab.bench.timing.time", clock)
     log: list[str] = []
     specs = (
         fake(log, "electioncode", "a", clock=clock),
@@ -239,7 +244,7 @@ def test_rows_take_turns(pool, monkeypatch):
     )
     case = Case("fake", 1, 64, "packed", 8, "d/8", specs)
     ec.set_num_threads(3)
-    results = measure(case, list(case.rows(["scalar"], (1,))), pool, Effort(5.0, 3, 9, 2))
+    results = measure(case.rows(["scalar"], (1,)), pool, Effort(5.0, 3, 9, 2))
     turns = ["a", "read"] * 4 + [
         "a",
         "a",
@@ -261,7 +266,9 @@ def test_numbers_of_a_report():
     )
     case = Case("fake", 2, 8000, "packed", 2000.0, "n d/8", specs, goal=0.9)
     times = {"ours": [4e-6, 2e-6, 9e-6], "piece": [2e-6], "read": [2e-6], "one": [8e-6], "two": [1e-3]}
-    results = [Result(row, times[row.spec.name]) for row in case.rows(["scalar"], (1,))]
+    results = list(case.rows(["scalar"], (1,)))
+    for row in results:
+        row.seconds = times[row.way.name]
     rows = {r["name"]: r for r in report.records(case, results)}
     ours = rows["ours"]
     assert ours["seconds"] == 4e-6 and ours["seconds_min"] == 2e-6 and ours["calls"] == 3
@@ -327,7 +334,7 @@ def test_under_pytest_benchmark():
 
 
 def test_machine_is_named():
-    about = report.machine()
+    about = describe()
     assert about["cpu"] and about["electioncode"] == ec.__version__
     assert SimpleNamespace(**about).instruction_sets == ec.instruction_sets()
     assert about["cpu"] in report.machine_line(about)

@@ -40,7 +40,7 @@ def test_the_parser_loads_nothing_heavy():
     heavy = "torch mpi4py scipy matplotlib sklearn tqdm PIL"
     run = python(
         "-c",
-        "import sys, electioncode.lab.cli.main as c\n"
+        "import sys, electioncode.lab.cli as c\n"
         "try: c.main(['train', '--help'])\n"
         "except SystemExit: pass\n"
         "c.main(['info'])\n"
@@ -91,11 +91,11 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, module, message):
     [
         (["--byzantine", "10"], "--byzantine must be from 0 to 9, got 10"),
         (["--scheme", "coded"], "scheme must be one of 'no-attack', 'uncoded'"),
-        (["--scheme", "bernoulli-10"], "redundancy must be in (0, 9] (num_partitions), got 10.0"),
+        (["--scheme", "bernoulli-10"], "redundancy must be in (0, 9], got 10.0"),
         (["--workers", "4", "--byzantine", "1", "--scheme", "deterministic"], "must be odd for Algorithm 1"),
         (["--workers", "4", "--byzantine", "2"], "num_byzantine must be at most 1 of 4 workers, got 2"),
-        (["--batch-size", "5"], "num_partitions must be from 1 to batch_size = 5, got 9"),
-        (["--batch-size", "2000"], "batch_size must be from 1 to num_samples = 1437, got 2000"),
+        (["--batch-size", "5"], "num_partitions (at most batch_size) must be in 1..5, got 9"),
+        (["--batch-size", "2000"], "batch_size (at most num_samples) must be in 1..1437, got 2000"),
         (["--model", "vgg"], "name must be 'mlp', 'cnn', 'resnet<6 m + 2>'"),
         (["--data", "no/such/folder"], "must hold train/<class>/*"),
         (["--code", "no-such.json"], "no-such.json"),

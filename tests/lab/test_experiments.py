@@ -14,8 +14,8 @@ import electioncode as ec
 torch = pytest.importorskip("torch")
 
 from electioncode.lab.figures import figures, summary  # noqa: E402
-from electioncode.lab.training import cifar, datasets, models, runner, schemes  # noqa: E402
-from electioncode.lab.training.resnet import batch_norms, calibrate  # noqa: E402
+from electioncode.lab.training import cifar, contenders, datasets, models, runner  # noqa: E402
+from electioncode.lab.training.models import batch_norms, calibrate  # noqa: E402
 from electioncode.transport import InProcessTransport  # noqa: E402
 
 # ---- CIFAR-10 and ResNet-18
@@ -58,7 +58,7 @@ def test_batches_that_are_broken_are_refused(tmp_path):
     with pytest.raises(ValueError, match="must hold data_batch_3, has none"):
         cifar.read(tmp_path)
     (tmp_path / "data_batch_3").write_bytes(pickle.dumps(os.system))
-    with pytest.raises(ValueError, match=r"data_batch_3 is no pickled batch: it asks for posix\.system"):
+    with pytest.raises(ValueError, match=r"data_batch_3 is not a pickled batch: it asks for posix\.system"):
         cifar.read(tmp_path)
     (tmp_path / "data_batch_3").write_bytes(pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [1, 2]}, 2))
     with pytest.raises(ValueError, match=r"uint8 data \(2, 3072\), got uint8 \(2, 5\)"):
@@ -128,24 +128,15 @@ def test_calibration_is_the_mean_over_batches(rng):
 
 def train(data, scheme="bernoulli-2", attack="reverse", **changes):
     settings = {"model": "mlp", "epochs": 1, "batch_size": 30, "lr": 0.01, "max_steps": 3, **changes}
-    (one,) = schemes.build([scheme], 5, 1, attack)
+    (one,) = contenders.build([scheme], 5, 1, attack)
     return runner.train(one, data, runner.Settings(**settings), InProcessTransport(5))
-
-
-def test_votes_through_a_copy_on_the_cpu_change_nothing():
-    """What models on another device do where the package has no kernels for it."""
-    data = datasets.digits()
-    direct = train(data, weight_decay=0.1, host_copy=False)
-    copied = train(data, weight_decay=0.1, host_copy=True)
-    assert copied.parameters_sha256 == direct.parameters_sha256
-    assert copied.history[-1][3] == direct.history[-1][3]
 
 
 def test_phases_add_up():
     result = train(datasets.digits(), evaluations=2, max_steps=4)
     assert [point[:2] for point in result.history] == [(0, 0), (0.5, 2), (1, 4)]
     assert sum(result.phases[p] for p in ("gradient", "cast", "vote")) == pytest.approx(result.seconds)
-    code = schemes.build(["bernoulli-2"], 5, 1, "reverse")[0].code
+    code = contenders.build(["bernoulli-2"], 5, 1, "reverse")[0].code
     assert result.gradients == 4 * int(code.allocation.any(axis=0).sum())  # once each, whatever the redundancy
 
 
@@ -177,7 +168,7 @@ def test_momentum_at_the_server():
 
 def test_more_schemes():
     def code(name, n=15, b=3, **more):
-        return schemes.build([name], n, b, "reverse", **more)[0].code
+        return contenders.build([name], n, b, "reverse", **more)[0].code
 
     assert code("deterministic-1", 5, 2) == ec.deterministic(5, 1)
     assert code("cyclic-3") == ec.cyclic(15, 3)
@@ -200,7 +191,7 @@ def test_more_schemes():
 @pytest.mark.parametrize("name", ["uncoded", "bernoulli-2", "deterministic"])
 def test_colluders_turn_whatever_they_can(name, policy, rng):
     zero, tie = figures.POLICIES[policy]
-    (scheme,) = schemes.build([name], 7, 2, "omniscient")
+    (scheme,) = contenders.build([name], 7, 2, "omniscient")
     d = 200
     x = rng.integers(-1, 2, (7, d)).astype(np.float32)
     election = scheme.election(InProcessTransport(7), seed=3, zero=zero, tie=tie)
@@ -210,8 +201,8 @@ def test_colluders_turn_whatever_they_can(name, policy, rng):
     honest = ec.Election(scheme.code, InProcessTransport(7), tie, zero, seed=3)
     for j in honest.partitions:
         honest.cast(j, x[j])
-    votes = {w: v.unpack(np.int8).astype(int) for w, v in honest._messages(d).items()}
-    cast = honest._ballots.votes(d)
+    votes = {w: v.unpack(np.int8).astype(int) for w, v in honest.encoder.messages(d, 0).items()}
+    cast = honest.encoder.votes(d)
     truth = ec.majority([cast[j] for j in honest.partitions], tie, seed=3).unpack(np.int8).astype(int)
     others = sum(v for w, v in votes.items() if w not in scheme.attackers)
     turned = np.sign(others - 2 * np.where(truth == 0, -1, truth))  # both vote against it
@@ -228,12 +219,25 @@ def test_colluders_turn_whatever_they_can(name, policy, rng):
         assert wrong.any()
 
 
+def test_colluders_do_the_same_on_a_device(place, rng):
+    (one,) = contenders.build(["bernoulli-2"], 7, 2, "omniscient")
+    x = rng.integers(-1, 2, (7, 200)).astype(np.float32)
+    winners = []
+    for cast in (lambda x: x, place.floats):
+        election = one.election(InProcessTransport(7), seed=3, zero="abstain", tie="random")
+        for j in election.partitions:
+            election.cast(j, cast(x[j]))
+        winners.append(election.resolve())
+    assert winners[1].backend.name == "cuda"
+    assert winners[1] == winners[0]
+
+
 def test_colluders_need_one_process():
     class Elsewhere:
         num_workers, workers = 5, (0,)
 
-    (scheme,) = schemes.build(["uncoded"], 5, 2, "omniscient")
-    with pytest.raises(ValueError, match="must be an InProcessTransport"):
+    (scheme,) = contenders.build(["uncoded"], 5, 2, "omniscient")
+    with pytest.raises(ValueError, match="needs all workers in one process"):
         scheme.election(Elsewhere(), seed=0)
 
 
@@ -288,4 +292,4 @@ def test_summary():
         "1.50",
         "1.00",
     ]
-    assert "120 s, 3 s of them on a processor: gradient 40 %, cast 10 %, vote 20 %" in shares
+    assert "120 s, 3 s of them on a CPU: gradient 40 %, cast 10 %, vote 20 %" in shares

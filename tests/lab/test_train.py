@@ -174,15 +174,15 @@ def test_a_code_from_a_file(tmp_path):
 
 
 def test_all_leaves_out_what_does_not_exist_for_even_numbers():
-    from electioncode.lab.training import schemes
+    from electioncode.lab.training import contenders
 
-    names = [s.name for s in schemes.build(["all"], 6, 2, "reverse")]
+    names = [s.name for s in contenders.build(["all"], 6, 2, "reverse")]
     assert names == [name for name in ALL if name != "deterministic"]
 
 
 @pytest.mark.parametrize(("n", "b", "k"), [(5, 2, 1), (9, 1, 3), (9, 3, 1), (15, 1, 5), (15, 2, 3), (10, 2, 1)])
 def test_repetition_takes_the_most_partitions_that_tolerate_b(n, b, k):
-    from electioncode.lab.training.schemes import repetition_partitions
+    from electioncode.lab.training.contenders import repetition_partitions
 
     assert repetition_partitions(n, b) == k
     assert ec.repetition(n, k).num_byzantine >= b
@@ -249,12 +249,12 @@ def test_augmentation_moves_and_mirrors():
 
 def test_the_server_holds_no_data(monkeypatch):
     """A process without workers trains along without reading an image or computing a gradient."""
-    from electioncode.lab.training import datasets, runner, schemes
+    from electioncode.lab.training import contenders, datasets, runner
     from electioncode.transport import InProcessTransport
 
     data = datasets.digits()
     settings = runner.Settings(model="mlp", epochs=1, batch_size=30, lr=0.01, max_steps=2)
-    (scheme,) = schemes.build(["no-attack"], 5, 0, "reverse")
+    (scheme,) = contenders.build(["no-attack"], 5, 0, "reverse")
 
     results: list[bytes] = []
 

@@ -353,7 +353,7 @@ def test_plan_without_idle_workers():
         ((6, 3), r"no code of 6 workers tolerates 3: .*2 b \+ 1 = 7 workers are needed"),
         ((9, 2, None, 0.5), r"every partition needs 2 b \+ 1 = 5 copies .* at least 5/9 of the batch"),
         ((9, 2, None, 0.6), r"for every k up to 31 the mean of the votes"),
-        ((9, 1, 9, 5), r"the mean of the votes .* need a load of at least 7 partitions"),
+        ((9, 1, 9, 5), r"the mean of the votes .* needs a load of at least 7 partitions"),
         ((9, 1, 3, 0.2), r"2 b \+ 1 = 3 copies of 3 partitions on 9 workers .* at least 1 partitions"),
         ((45, 2, 15, 1), r"2 b \+ 1 = 5 copies of 15 partitions on 45 workers .* at least 2 partitions|mean"),
         ((9, -1), r"num_byzantine must be in 0\.\.4095, got -1"),

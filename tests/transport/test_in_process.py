@@ -50,8 +50,12 @@ def test_errors():
 
 
 def test_mpi_transport_checks_its_arguments_before_it_starts_mpi():
-    with pytest.raises(ValueError, match="topology must be one of 'server', 'allgather', got 'ring'"):
+    with pytest.raises(ValueError, match="topology must be one of 'server', 'allgather', 'sharded', got 'ring'"):
         MPITransport(topology="ring")
+    with pytest.raises(ValueError, match="needs trusted_workers=True"):
+        MPITransport(topology="sharded")
+    with pytest.raises(ValueError, match="verify_every must be at least 0, got -1"):
+        MPITransport(verify_every=-1)
     for timeout in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="timeout must be above 0 seconds or None"):
             MPITransport(timeout=timeout)

@@ -5,26 +5,28 @@ from __future__ import annotations
 import pytest
 from launch import MPIS, over_mpi
 
+BOTH = ("server", "allgather")
+ALL = (*BOTH, "sharded")
 PROGRAM = "transport/mpi_failures"
 pytestmark = pytest.mark.parametrize("mpi", MPIS)
 
 
-def in_both_topologies(*scenarios: str) -> list[str]:
-    return [f"{scenario}:{topology}" for scenario in scenarios for topology in ("server", "allgather")]
+def among(scenario: str, *topologies: str) -> list[str]:
+    return [f"{scenario}:{topology}" for topology in topologies]
 
 
 def test_garbage_of_any_length_costs_its_sender_its_vote(mpi):
-    assert over_mpi(mpi, 4, PROGRAM, *in_both_topologies("garbage", "limit")) == 0
+    assert over_mpi(mpi, 4, PROGRAM, *among("garbage", *ALL), *among("limit", *BOTH)) == 0
 
 
 def test_a_huge_message_is_not_received(mpi):
     """Open MPI 5.0.11 crashes where a long message meets a short buffer."""
-    assert over_mpi(mpi, 4, PROGRAM, *in_both_topologies("huge")) == 0
+    assert over_mpi(mpi, 4, PROGRAM, *among("huge", *BOTH)) == 0
 
 
 def test_who_is_late_or_out_of_step(mpi):
-    steps = "behind", "far_behind", "silent_server", "ahead"
-    assert over_mpi(mpi, 4, PROGRAM, *in_both_topologies("late", "quorum"), *steps) == 0
+    steps = "behind", "far_behind", "silent_server", "missing_part", "late_before_digests", "ahead"
+    assert over_mpi(mpi, 4, PROGRAM, *among("late", *BOTH), *among("quorum", *ALL), *steps) == 0
 
 
 def test_a_flood_of_messages_is_one_vote(mpi):

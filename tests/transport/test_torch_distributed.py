@@ -24,7 +24,7 @@ def test_messages_that_stay_on_a_device():
 
 def test_bytes_limits_groups_misuse_and_results_that_differ():
     sizes = in_all_topologies("bytes_on_the_wire", "limit", "verified")
-    over_gloo(4, "transport/torch_transport", *sizes, "subgroups", "apart", "misuse", "unclosed")
+    over_gloo(4, "transport/torch_transport", *sizes, "kinds_of_messages", "subgroups", "apart", "misuse", "unclosed")
 
 
 def test_liars_and_stragglers_cost_their_own_vote():

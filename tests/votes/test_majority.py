@@ -253,7 +253,7 @@ def test_any_vote(data):
         (lambda v: ec.majority(v, weights=[2**40, 1, 1]), ValueError, r"at most 2\*\*40"),
         (lambda v: ec.majority(v, seed=-1), ValueError, "seed must be from 0"),
         (lambda v: ec.majority(v, out=v), ValueError, r"out must have shape \(100,\)"),
-        (lambda v: ec.local_majorities(v, ec.uncoded(4)), ValueError, "4 rows, one a partition, got 3"),
+        (lambda v: ec.local_majorities(v, ec.uncoded(4)), ValueError, "4 rows, one per partition, got 3"),
         (lambda v: ec.local_majorities(v[0], ec.uncoded(4)), ValueError, r"shape \(k, d\)"),
         (lambda v: ec.disagreement(v, v), ValueError, r"winner must have shape \(100,\)"),
     ],

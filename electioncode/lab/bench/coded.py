@@ -10,13 +10,14 @@ import electioncode as ec
 from electioncode import reference
 from electioncode.core import words_for
 from electioncode.lab.bench import naive
-from electioncode.lab.bench.case import Bound, Case, Spec, equal, read
+from electioncode.lab.bench.case import Bound, Case, Way, equal, read
 from electioncode.lab.bench.floats import as_votes, windows, words_of
 from electioncode.lab.bench.pool import Pool
 from electioncode.lab.bench.votes import Votes, on_signs
 
 
 def coded_cases(d: int, full: bool) -> list[Case]:
+    """Return the cases of coded votes at d coordinates; without `full`, those of the short run."""
     codes = [ec.bernoulli(15, 3.0), ec.cyclic(15, 5), ec.repetition(15, 5), ec.bernoulli(49, 3.0)]
     codes += [ec.cyclic(49, 25), ec.repetition(49, 7)] if full else []
     return [*(_local(code, d) for code in codes), *(_coded(code, d) for code in codes)]
@@ -55,20 +56,14 @@ def _local(code: ec.AllocationCode, d: int) -> Case:
     def expect(votes: ec.PackedSigns) -> np.ndarray:
         return np.sign(code.allocation.astype(np.float32) @ votes.unpack(np.float32))
 
-    specs = (
-        Spec("electioncode", "local_majorities", ours),
+    ways = (
+        Way("electioncode", "local_majorities", ours),
         read("bits", k * row),
-        Spec(
-            "naive",
-            "torch (A @ S).sign()",
-            on_signs("signs-float32", k, d, messages, expect),
-            "torch",
-            slow=True,
-        ),
+        Way("naive", "torch (A @ S).sign()", on_signs("signs-float32", k, d, messages, expect), "torch", slow=True),
     )
     label = f"local majorities, {_code_label(code)}"
     shown = code.name.startswith("bernoulli") and n == 15
-    return Case(label, n, d, "packed", (k + n) * row, "(k + n) d/8", specs, goal=0.6, show_slow=shown)
+    return Case(label, n, d, "packed", (k + n) * row, "(k + n) d/8", ways, goal=0.6, show_slow=shown)
 
 
 def _coded(code: ec.AllocationCode, d: int) -> Case:
@@ -93,18 +88,13 @@ def _coded(code: ec.AllocationCode, d: int) -> Case:
         local = np.sign(code.allocation.astype(np.float32) @ votes.unpack(np.float32))
         return np.sign(local.sum(0))
 
-    specs = (
-        Spec("electioncode", "coded_majority", ours),
+    other = on_signs("signs-float32", k, d, vote, expect)
+    ways = (
+        Way("electioncode", "coded_majority", ours),
         read("bits", k * row),
-        Spec(
-            "naive",
-            "torch (A @ S).sign().sum(0).sign()",
-            on_signs("signs-float32", k, d, vote, expect),
-            "torch",
-            slow=True,
-        ),
+        Way("naive", "torch (A @ S).sign().sum(0).sign()", other, "torch", slow=True),
     )
     label = f"coded majority, {_code_label(code)}"
     n, nbytes = code.num_workers, (k + 1) * row
     shown = code.name.startswith("bernoulli") and n == 15
-    return Case(label, n, d, "packed", nbytes, "(k + 1) d/8", specs, goal=0.6, show_slow=shown)
+    return Case(label, n, d, "packed", nbytes, "(k + 1) d/8", ways, goal=0.6, show_slow=shown)

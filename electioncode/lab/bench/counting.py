@@ -1,4 +1,4 @@
-"""Cases that count: Tally, disagreement, checksum."""
+"""Cases of counts: Tally, disagreement, checksum."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import electioncode as ec
 from electioncode import reference
 from electioncode.core import cpu, words_for
 from electioncode.lab.bench import naive
-from electioncode.lab.bench.case import Bound, Case, Make, Spec, equal, read, rewrite
+from electioncode.lab.bench.case import Bound, Case, Way, equal, read, rewrite
 from electioncode.lab.bench.floats import windows, words_of
 from electioncode.lab.bench.pool import Pool
 from electioncode.lab.bench.votes import Votes, check_majority, on_signs, plain_majority, row_bytes
 
 
 def counting_cases(d: int, full: bool) -> list[Case]:
+    """Return the cases of counts at d coordinates; without `full`, those of the short run."""
     sizes = (15, 49) if full else (15,)
     return [
         _tally(15, d),
@@ -30,7 +31,7 @@ def counting_cases(d: int, full: bool) -> list[Case]:
 
 
 def tally_rows(n: int) -> int:
-    """Rows that n additions of one vote move: passing a plane that holds two costs two reads and a write.
+    """Return how many rows n additions of one vote move: passing a plane that holds two costs two reads and a write.
 
     The counters are those of :class:`electioncode.Tally`: the first plane with a free row takes the rest.
     """
@@ -38,7 +39,7 @@ def tally_rows(n: int) -> int:
     moved = 0
     for _ in range(n):
         full = next(i for i, rows in enumerate(held) if rows < 2)
-        moved += 2 + 3 * full  # the vote read and the rest written; two rows read and the sum written a plane
+        moved += 2 + 3 * full  # the vote in, the rest out; per plane two rows in, one out
         held[:full] = [1] * full
         held[full] += 1
     return moved
@@ -57,26 +58,16 @@ def _tally(n: int, d: int) -> Case:
 
         def check() -> None:
             count()
-            last = v.slots._cursor
-            rows = [v.votes[(last - i) % len(v.slots)].words[0] for i in range(n)]
+            rows = [v.votes[(v.slots.last - i) % len(v.slots)].words[0] for i in range(n)]
             for w in windows(d):
                 expected, _ = reference.majority([r[words_of(w)] for r in rows], w.stop - w.start)
                 equal("Tally", tally.majority().words[words_of(w)], expected)
 
         return Bound(count, check)
 
-    specs = (Spec("electioncode", "Tally.add, packed", ours), rewrite(3 * 8 * words_for(d), 1, cached=True))
-    return Case(
-        "Tally.add of n votes",
-        n,
-        d,
-        "packed",
-        nbytes,
-        f"{tally_rows(n) / n:.2g} n d/8",
-        specs,
-        "rewrite",
-        0.8,
-    )
+    ways = (Way("electioncode", "Tally.add, packed", ours), rewrite(3 * 8 * words_for(d), 1, cached=True))
+    formula = f"{tally_rows(n) / n:.2g} n d/8"
+    return Case("Tally.add of n votes", n, d, "packed", nbytes, formula, ways, "rewrite", 0.8)
 
 
 def _tally_floats(n: int, d: int) -> Case:
@@ -94,7 +85,7 @@ def _tally_floats(n: int, d: int) -> Case:
 
         def check() -> None:
             count()
-            rows = [xs[(slots._cursor - i) % len(slots)] for i in range(n)]
+            rows = [xs[(slots.last - i) % len(slots)] for i in range(n)]
             for w in windows(d):
                 expected = reference.to_words(sum(np.sign(r[w]) for r in rows) > 0)
                 equal("Tally of floats", tally.majority().numpy()[0][words_of(w)], expected)
@@ -115,17 +106,17 @@ def _tally_floats(n: int, d: int) -> Case:
 
         def check() -> None:
             count()
-            rows = [xs[(slots._cursor - i) % len(slots)].numpy() for i in range(n)]
+            rows = [xs[(slots.last - i) % len(slots)].numpy() for i in range(n)]
             equal("torch total", total, sum(np.sign(r) for r in rows))
 
         return Bound(count, check)
 
-    specs = (
-        Spec("electioncode", "Tally.add, floats", ours),
+    ways = (
+        Way("electioncode", "Tally.add, floats", ours),
         read("float32", 4 * d),
-        Spec("naive", "torch total.add_(sign(g))", torch_sum, "torch"),
+        Way("naive", "torch total.add_(sign(g))", torch_sum, "torch"),
     )
-    return Case("Tally.add of n votes", n, d, "float32", nbytes, "4 n d + counters", specs, goal=0.8)
+    return Case("Tally.add of n votes", n, d, "float32", nbytes, "4 n d + counters", ways, goal=0.8)
 
 
 def _disagreement(n: int, d: int) -> Case:
@@ -139,21 +130,16 @@ def _disagreement(n: int, d: int) -> Case:
     def expect(votes: ec.PackedSigns) -> np.ndarray:
         return ec.disagreement(votes, votes[0])
 
-    specs = (
-        Spec("electioncode", "disagreement", ours),
+    ways = (
+        Way("electioncode", "disagreement", ours),
         read("bits", row_bytes(n, d)),
-        Spec(
-            "naive",
-            "numpy count_nonzero(S != w), int8",
-            on_signs("signs-int8", n, d, different, expect),
-            "",
-        ),
+        Way("naive", "numpy count_nonzero(S != w), int8", on_signs("signs-int8", n, d, different, expect), ""),
     )
-    return Case("disagreement", n, d, "packed", row_bytes(n, d), "n d/8", specs)
+    return Case("disagreement", n, d, "packed", row_bytes(n, d), "n d/8", ways)
 
 
 def _check_disagreement(votes: ec.PackedSigns, winner: ec.PackedSigns, counts: Any = None) -> None:
-    """Counts unpacked bits: the reference unpacks to int64, which takes long at full size."""
+    """Raise AssertionError unless the counts are right. The reference unpacks to int64: too slow at full size."""
     words, w = votes.numpy()[0], winner.numpy()[0]
     expected = [np.unpackbits((row ^ w).view(np.uint8)).sum(dtype=np.int64) for row in words]
     equal("disagreement", ec.disagreement(votes, winner) if counts is None else counts, expected)
@@ -170,12 +156,12 @@ def _with_disagreement(n: int, d: int) -> Case:
 
         return Bound(lambda: ec.majority(v.next(), out=v.out, return_disagreement=True), check)
 
-    specs = (
-        Spec("electioncode", "majority with disagreement", ours),
-        Spec("part", "plain majority", plain_majority(n, d, {})),
+    ways = (
+        Way("electioncode", "majority with disagreement", ours),
+        Way("part", "plain majority", plain_majority(n, d, {})),
         read("bits", row_bytes(n, d)),
     )
-    return Case("majority with disagreement", n, d, "packed", row_bytes(n, d), "n d/8", specs)
+    return Case("majority with disagreement", n, d, "packed", row_bytes(n, d), "n d/8", ways)
 
 
 def _checksum(d: int) -> Case:
@@ -189,7 +175,7 @@ def _checksum(d: int) -> Case:
             lambda: equal("checksum", np.uint64(cpu.checksum(words[0])), np.uint64(reference.checksum(words[0]))),
         )
 
-    def other(way: Callable[[Any], Any]) -> Make:
+    def other(way: Callable[[Any], Any]) -> Callable[[Pool], Bound]:
         def make(pool: Pool) -> Bound:
             slots = pool.slots("bits", row)
             words = slots.arrays(np.uint64, (row // 8,))
@@ -197,10 +183,10 @@ def _checksum(d: int) -> Case:
 
         return make
 
-    specs = (
-        Spec("electioncode", "checksum", ours),
+    ways = (
+        Way("electioncode", "checksum", ours),
         read("bits", row),
-        Spec("naive", "zlib.crc32", other(zlib.crc32), ""),
-        Spec("naive", "the same in numpy", other(reference.checksum), ""),
+        Way("naive", "zlib.crc32", other(zlib.crc32), ""),
+        Way("naive", "the same in numpy", other(reference.checksum), ""),
     )
-    return Case("checksum", 1, d, "packed", row, "d/8", specs)
+    return Case("checksum", 1, d, "packed", row, "d/8", ways)

@@ -1,7 +1,9 @@
-"""Cases that touch floats: pack, unpack, momentum + pack, update, a whole Signum step."""
+"""Cases on floats: pack, unpack, momentum + pack, update, a whole Signum step."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,29 +13,31 @@ import electioncode as ec
 from electioncode import reference
 from electioncode.core import cpu, words_for
 from electioncode.lab.bench import naive
-from electioncode.lab.bench.case import Bound, Case, Spec, copy, equal, have, read, rewrite
+from electioncode.lab.bench.case import Bound, Case, Way, copy, equal, read, rewrite
 from electioncode.lab.bench.pool import LINE, Pool, Slots
+from electioncode.lab.machine import have
 
-_WIDTHS = (64, 128, 256, 512)
 
-
-def resnet18_shapes() -> list[tuple[int, ...]]:
-    """The 62 parameter tensors of ResNet-18 for 10 classes of 32x32 images: 11,173,962 coordinates."""
+def _resnet18_shapes() -> list[tuple[int, ...]]:
     shapes: list[tuple[int, ...]] = [(64, 3, 3, 3), (64,), (64,)]
-    before = 64
-    for width in _WIDTHS:
-        for block in range(2):
-            inputs = before if block == 0 else width
-            shapes += [(width, inputs, 3, 3), (width,), (width,), (width, width, 3, 3), (width,), (width,)]
-            if inputs != width:
-                shapes += [(width, inputs, 1, 1), (width,), (width,)]
-        before = width
+    widths = (64, 64, 64, 128, 128, 256, 256, 512, 512)
+    for before, width in itertools.pairwise(widths):
+        norm = [(width,), (width,)]
+        shapes += [(width, before, 3, 3), *norm, (width, width, 3, 3), *norm]
+        if before != width:
+            shapes += [(width, before, 1, 1), *norm]
     return [*shapes, (10, 512), (10,)]
 
 
+# The parameters of the paper's ResNet-18, `training.models.build("resnet18", (3, 32, 32), 10)`, as a list that needs no
+# torch: a test compares the two.
+RESNET18_SHAPES = _resnet18_shapes()
+RESNET18_COORDINATES = sum(map(math.prod, RESNET18_SHAPES))
+
+
 def tensor_sizes(d: int) -> list[int]:
-    """62 sizes in the proportions of ResNet-18 that sum to d (at least 62)."""
-    sizes = [int(np.prod(shape)) for shape in resnet18_shapes()]
+    """Return 62 sizes in the proportions of ResNet-18 that sum to d (at least 62)."""
+    sizes = [math.prod(shape) for shape in RESNET18_SHAPES]
     if d != sum(sizes):
         total = sum(sizes)
         sizes = [1 + size * (d - len(sizes)) // total for size in sizes]
@@ -42,15 +46,17 @@ def tensor_sizes(d: int) -> list[int]:
 
 
 def windows(d: int, most: int = 1 << 16) -> list[slice]:
-    """Coordinates to compare with the reference: all, or the first `most` and the last few words."""
+    """Return the coordinates to compare with the reference: all, or the first `most` and the last few words."""
     return [slice(0, d)] if d <= most else [slice(0, most), slice(d // 64 * 64 - 640, d)]
 
 
 def words_of(window: slice) -> slice:
+    """Return the words of a window of coordinates."""
     return slice(window.start // 64, words_for(window.stop))
 
 
 def float_cases(d: int) -> list[Case]:
+    """Return the cases on floats at d coordinates."""
     dtypes = ["float32", *(["bfloat16"] if have("torch") else []), "float16", "float64"]
     return [
         *(_pack(d, t) for t in dtypes),
@@ -95,12 +101,12 @@ def _pack(d: int, dtype: str) -> Case:
 
         return Bound(lambda: naive.packbits(xs[slots.next()]), check)
 
-    specs = (
-        Spec("electioncode", "pack", ours),
+    ways = (
+        Way("electioncode", "pack", ours),
         read(dtype, nbytes),
-        Spec("naive", "np.packbits(x >= 0)", packbits, ""),
+        Way("naive", "np.packbits(x >= 0)", packbits, ""),
     )
-    return Case("pack", 1, d, dtype, nbytes, f"{nbytes // d} d", specs, goal=0.9)
+    return Case("pack", 1, d, dtype, nbytes, f"{nbytes // d} d", ways, goal=0.9)
 
 
 def _unpack(d: int) -> Case:
@@ -129,23 +135,23 @@ def _unpack(d: int) -> Case:
 
         return Bound(lambda: naive.unpackbits(data[votes.next()], d), check)
 
-    specs = (
-        Spec("electioncode", "unpack", ours),
+    ways = (
+        Way("electioncode", "unpack", ours),
         copy(nbytes),
-        Spec("naive", "np.unpackbits * 2 - 1", unpackbits, ""),
+        Way("naive", "np.unpackbits * 2 - 1", unpackbits, ""),
     )
-    return Case("unpack", 1, d, "float32", nbytes, "4.125 d", specs, ceiling="copy")
+    return Case("unpack", 1, d, "float32", nbytes, "4.125 d", ways, ceiling="copy")
 
 
 def as_votes(words: np.ndarray, d: int) -> ec.PackedSigns:
-    """Words of the pool as votes: their padding bits are 0."""
+    """Return words of the pool as votes, their padding bits set to 0."""
     if d % 64:
         words[..., -1] &= np.uint64((1 << d % 64) - 1)
     return ec.PackedSigns(words, d)
 
 
 class _Model:
-    """Gradients, momenta, parameters (as asked for) of every slot: each a list of 62 flat float32 arrays."""
+    """The gradients, momenta or parameters, as asked for, of every slot: each a list of 62 flat float32 arrays."""
 
     def __init__(self, pool: Pool, d: int, *tags: str) -> None:
         self.sizes = tensor_sizes(d)
@@ -172,7 +178,7 @@ class _Model:
 
 
 def _almost(what: str, got: list[Any], expected: list[Any]) -> None:
-    """torch rounds a sum of products once where it has fused multiply-add, this package each product."""
+    """Raise AssertionError unless nearly all values are close: torch fuses multiply and add, this package does not."""
     pairs = list(zip(map(np.asarray, got), map(np.asarray, expected), strict=True))
     wrong = sum(int(np.count_nonzero(~np.isclose(a, b, rtol=1e-5, atol=1e-6))) for a, b in pairs)
     size = sum(a.size for a, _ in pairs)
@@ -215,13 +221,13 @@ def _momentum(d: int) -> Case:
 
         return Bound(call, check)
 
-    specs = (
-        Spec("electioncode", "momentum + pack", ours),
+    ways = (
+        Way("electioncode", "momentum + pack", ours),
         rewrite(nbytes),
         copy(nbytes),
-        Spec("naive", "torch mul_, add_, np.packbits", torch_packbits, "torch"),
+        Way("naive", "torch mul_, add_, np.packbits", torch_packbits, "torch"),
     )
-    return Case("momentum + pack, 62 tensors", 1, d, "float32", nbytes, "12.125 d", specs, "rewrite", 0.85)
+    return Case("momentum + pack, 62 tensors", 1, d, "float32", nbytes, "12.125 d", ways, "rewrite", 0.85)
 
 
 def _tensors(arrays: list[list[np.ndarray]]) -> list[list[Any]]:
@@ -250,11 +256,8 @@ def _update(d: int) -> Case:
             for i, p in enumerate(before):
                 for w in windows(p.size):
                     signs = reference.unpack(m.signs(i)[words_of(w)], w.stop - w.start)
-                    equal(
-                        "update",
-                        m.params[0][i][w],
-                        reference.update(p[w], signs, naive.LR, naive.WEIGHT_DECAY),
-                    )
+                    expected = reference.update(p[w], signs, naive.LR, naive.WEIGHT_DECAY)
+                    equal("update", m.params[0][i][w], expected)
 
         return Bound(lambda: update(m.slots.next()), check)
 
@@ -271,13 +274,13 @@ def _update(d: int) -> Case:
 
         return Bound(lambda: naive.unpackbits_update(params[m.slots.next()], votes), check)
 
-    specs = (
-        Spec("electioncode", "unpack + update", ours),
+    ways = (
+        Way("electioncode", "unpack + update", ours),
         rewrite(nbytes),
         copy(nbytes),
-        Spec("naive", "np.unpackbits, torch mul_, add_", torch_unpackbits, "torch"),
+        Way("naive", "np.unpackbits, torch mul_, add_", torch_unpackbits, "torch"),
     )
-    return Case("unpack + update, 62 tensors", 1, d, "float32", nbytes, "8.125 d", specs, "rewrite", 0.85)
+    return Case("unpack + update, 62 tensors", 1, d, "float32", nbytes, "8.125 d", ways, "rewrite", 0.85)
 
 
 def _signum(d: int) -> Case:
@@ -333,17 +336,17 @@ def _signum(d: int) -> Case:
 
         return make
 
-    specs = (
-        Spec("electioncode", "Signum.step", ours),
+    ways = (
+        Way("electioncode", "Signum.step", ours),
         rewrite(nbytes, 3),
-        Spec("naive", "torch, tensor by tensor", torch_step(naive.signum_step), "torch"),
-        Spec("naive", "torch, foreach", torch_step(naive.signum_foreach), "torch"),
+        Way("naive", "torch, tensor by tensor", torch_step(naive.signum_step), "torch"),
+        Way("naive", "torch, foreach", torch_step(naive.signum_foreach), "torch"),
     )
-    return Case("Signum step, 62 tensors", 1, d, "float32", nbytes, "20.25 d", specs, "rewrite")
+    return Case("Signum step, 62 tensors", 1, d, "float32", nbytes, "20.25 d", ways, "rewrite")
 
 
 def _small_step() -> Case:
-    """A Signum step on 62 tensors of 10 elements: what Python costs."""
+    """Return a Signum step on 62 tensors of 10 elements: the cost of Python."""
     count, size = 62, 10
 
     def tensors() -> list[list[Any]]:
@@ -377,9 +380,9 @@ def _small_step() -> Case:
 
         return Bound(lambda: naive.signum_foreach(*mine), check)
 
-    specs = (
-        Spec("electioncode", "Signum.step", ours),
-        Spec("naive", "torch, foreach, without an optimizer", torch_step, "torch"),
+    ways = (
+        Way("electioncode", "Signum.step", ours),
+        Way("naive", "torch, foreach, without an optimizer", torch_step, "torch"),
     )
     d = count * size
-    return Case("small Signum step, 62 tensors", 1, d, "float32", 20 * d, "20 d", specs, ceiling="", loops=50)
+    return Case("small Signum step, 62 tensors", 1, d, "float32", 20 * d, "20 d", ways, ceiling="", loops=50)

@@ -1,6 +1,6 @@
 """What a user would otherwise run: the same results without this package, written as one would write them.
 
-NumPy or torch arrays in, arrays out. Each is the fastest short form that we know of its kind.
+They take and return NumPy or torch arrays. Each is the fastest short form of its kind that we know.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ MOMENTUM, LR, WEIGHT_DECAY = 0.9, 1e-3, 1e-4
 
 
 def sign_sum_sign(gradients: Any) -> Any:
-    """torch ``(n, d)`` gradients: the vote in one line."""
+    """Vote on torch ``(n, d)`` gradients, in one line."""
     import torch
 
     return torch.sign(gradients).sum(0).sign()
 
 
 def sum_sign(signs: Any) -> Any:
-    """torch ``(n, d)`` signs that are floats already."""
+    """Vote on torch ``(n, d)`` signs that are floats already."""
     return signs.sum(0).sign()
 
 
 def weighted_sum_sign(signs: Any, weights: Any) -> Any:
-    """torch ``(n, d)`` signs and ``(n,)`` weights."""
+    """Vote on torch ``(n, d)`` signs with ``(n,)`` weights."""
     return (weights @ signs).sign()
 
 
 def random_tie_sum_sign(signs: Any) -> Any:
-    """torch ``(n, d)`` signs; a tie is a coin toss."""
+    """Vote on torch ``(n, d)`` signs; draw ties at random."""
     import torch
 
     score = signs.sum(0)
@@ -38,19 +38,19 @@ def random_tie_sum_sign(signs: Any) -> Any:
 
 
 def int8_sum(signs: np.ndarray) -> np.ndarray:
-    """int8 ``(n, d)`` signs, n below 128: summed in int8, which NumPy does not do unless told."""
+    """Vote on int8 ``(n, d)`` signs, n below 128, summed in int8, which is not NumPy's default."""
     return np.sign(signs.sum(0, dtype=np.int8))
 
 
 def mode(bits: Any) -> Any:
-    """torch ``(n, d)`` booleans (distributed-lion's vote)."""
+    """Vote on torch ``(n, d)`` booleans, as distributed-lion does."""
     import torch
 
     return torch.mode(bits, dim=0).values
 
 
 def float64_sum(messages: list[np.ndarray]) -> np.ndarray:
-    """n arrays of float64 signs, as the code published with Election Coding sends and sums them."""
+    """Vote on n arrays of float64 signs, as the code published with Election Coding does."""
     total = np.zeros_like(messages[0])
     for message in messages:
         total += message
@@ -58,9 +58,9 @@ def float64_sum(messages: list[np.ndarray]) -> np.ndarray:
 
 
 def words32(negative: np.ndarray) -> np.ndarray:
-    """``(..., 32 m)`` booleans to ``(..., m)`` int32: element i m + c is bit 31 - i of word c.
+    """Pack ``(..., 32 m)`` booleans into ``(..., m)`` int32: element i m + c is bit 31 - i of word c.
 
-    Bit 1 is negative. The layout of signSGD with majority vote (Bernstein et al., 2019).
+    Bit 1 is negative. This is the layout of signSGD with majority vote (Bernstein et al., 2019).
     """
     m = negative.shape[-1] // 32
     rows = negative.reshape(*negative.shape[:-1], 32, m)
@@ -71,7 +71,7 @@ def words32(negative: np.ndarray) -> np.ndarray:
 
 
 def unpack_vote32(words: Any) -> Any:
-    """torch int32 ``(n, m)`` such words: unpacked, summed and packed again, as that implementation votes."""
+    """Vote on torch int32 ``(n, m)`` such words: unpack, sum and pack again, as that implementation does."""
     import torch
 
     shifts = torch.arange(31, -1, -1, dtype=torch.int32).view(32, 1)
@@ -81,24 +81,24 @@ def unpack_vote32(words: Any) -> Any:
 
 
 def packbits(x: Any) -> np.ndarray:
-    """Signs of a NumPy array or torch tensor as bytes."""
+    """Pack the signs of a NumPy array or torch tensor into bytes."""
     return np.packbits(np.asarray(x >= 0), bitorder="little")
 
 
 def unpackbits(data: np.ndarray, d: int) -> np.ndarray:
-    """Bytes to float32 signs."""
+    """Unpack bytes into float32 signs."""
     return np.unpackbits(data, count=d, bitorder="little").astype(np.float32) * 2 - 1
 
 
 def momentum_packbits(gradients: list[Any], momenta: list[Any]) -> list[np.ndarray]:
-    """torch tensors: momentum in place, its signs as bytes."""
+    """Update the momentum of torch tensors in place and pack its signs into bytes."""
     for g, v in zip(gradients, momenta, strict=True):
         v.mul_(MOMENTUM).add_(g, alpha=1 - MOMENTUM)
     return [packbits(v) for v in momenta]
 
 
 def unpackbits_update(params: list[Any], votes: list[np.ndarray]) -> None:
-    """torch tensors and bytes: unpack, decay, step."""
+    """Unpack bytes and step torch tensors, with weight decay."""
     import torch
 
     for p, bits in zip(params, votes, strict=True):
@@ -107,7 +107,7 @@ def unpackbits_update(params: list[Any], votes: list[np.ndarray]) -> None:
 
 
 def signum_step(params: list[Any], gradients: list[Any], momenta: list[Any]) -> None:
-    """A Signum step, tensor by tensor."""
+    """Take a Signum step, tensor by tensor."""
     import torch
 
     for p, g, v in zip(params, gradients, momenta, strict=True):
@@ -116,7 +116,7 @@ def signum_step(params: list[Any], gradients: list[Any], momenta: list[Any]) -> 
 
 
 def signum_foreach(params: list[Any], gradients: list[Any], momenta: list[Any]) -> None:
-    """A Signum step with torch's multi-tensor operations."""
+    """Take a Signum step with torch's multi-tensor operations."""
     import torch
 
     torch._foreach_mul_(momenta, MOMENTUM)
@@ -126,15 +126,15 @@ def signum_foreach(params: list[Any], gradients: list[Any], momenta: list[Any]) 
 
 
 def coded_messages(allocation: Any, signs: Any) -> Any:
-    """torch float ``(n, k)`` allocation and ``(k, d)`` signs: every worker's local majority."""
+    """Return every worker's local majority, from a torch float ``(n, k)`` allocation and ``(k, d)`` signs."""
     return (allocation @ signs).sign()
 
 
 def coded_vote(allocation: Any, signs: Any) -> Any:
-    """The same, and the vote over the workers."""
+    """Return the vote over the workers' local majorities."""
     return (allocation @ signs).sign().sum(0).sign()
 
 
 def count_different(signs: np.ndarray, winner: np.ndarray) -> np.ndarray:
-    """int8 ``(n, d)`` signs and a ``(d,)`` winner: how often each voter differs."""
+    """Count how often each voter differs, from int8 ``(n, d)`` signs and a ``(d,)`` winner."""
     return np.array([np.count_nonzero(row != winner) for row in signs])

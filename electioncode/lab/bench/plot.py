@@ -1,4 +1,4 @@
-"""The picture of a run: speed against the memory's own, and against the other ways."""
+"""The picture of a run: speed against that of memory, and against the other ways."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ BAR, MISSED, CEILING, POINT = "#3b75af", "#e0a13a", "#222222", "#b0413e"
 
 
 def roofline(path: Path, about: dict[str, Any], rows: Sequence[Record]) -> None:
-    """Bars of GB/s, a mark at each one's ceiling, one panel a number of threads; beside them, times faster.
+    """Draw GB/s as bars with a mark at each ceiling, one panel per number of threads, and how many times faster.
 
-    Draws the best instruction set that was measured. Needs matplotlib.
+    Shows the best instruction set that was measured. Needs matplotlib.
     """
     from matplotlib.figure import Figure
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from electioncode.lab.machine import last_level_cache
+
 LINE = 64
-_TILE = 1 << 23  # bytes of a pattern, repeated over a buffer: addresses matter here, not contents
+_TILE = 1 << 23  # bytes of a pattern, repeated over a buffer: only addresses matter for speed
 
 
 class TooLarge(Exception):
@@ -18,29 +18,35 @@ class TooLarge(Exception):
 
 
 class Slots:
-    """One buffer cut into equal slots; :meth:`next` goes through them in turn, for all rows together."""
+    """One buffer cut into equal slots; :meth:`next` goes through them in turn, for all rows together.
+
+    Attributes:
+        bytes: ``(slots, slot_bytes)`` uint8.
+        last: the slot that `next` returned last.
+    """
 
     def __init__(self, memory: np.ndarray, slot_bytes: int) -> None:
         stride = _aligned(slot_bytes)
         count = max(memory.size // stride, 1)
         self.bytes = memory[: count * stride].reshape(count, stride)[:, :slot_bytes]
-        self._cursor = -1
+        self.last = -1
 
     def __len__(self) -> int:
         return len(self.bytes)
 
     def next(self) -> int:
-        self._cursor = (self._cursor + 1) % len(self.bytes)
-        return self._cursor
+        """Return the number of the next slot."""
+        self.last = (self.last + 1) % len(self.bytes)
+        return self.last
 
     def arrays(self, dtype: Any, shape: tuple[int, ...]) -> list[np.ndarray]:
-        """The start of every slot as an array."""
+        """Return the start of every slot as an array."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return [slot[:size].view(dtype).reshape(shape) for slot in self.bytes]
 
 
 class Pool:
-    """One reservation of memory for all cases: the first touch of a page can cost more than its uses.
+    """Reserve memory once for all cases: the first touch of a page can cost more than its uses.
 
     Args:
         nbytes: of distinct memory that a row goes through. None: twice the last-level cache, at least 1 GiB.
@@ -56,18 +62,20 @@ class Pool:
         self._slots: dict[tuple[str, int], Slots] = {}
 
     def new_case(self, naive: bool = False) -> None:
-        """From here on the buffers handed out so far may be overwritten.
+        """Let the buffers handed out so far be overwritten.
 
-        Those of naive ways begin behind the first: what the next case needs again is then still there.
+        Naive ways begin behind the first buffer, which the next case may need again.
         """
         self._used = _aligned(self.nbytes) if naive else 0
         self._slots.clear()
 
     def slots(self, contents: str, slot_bytes: int, share: int = 1) -> Slots:
-        """Slots of `slot_bytes` filled with `contents`: a name of CONTENTS and, after a space, any tag.
+        """Return slots filled with `contents`.
 
         Args:
-            share: how many buffers a row goes through together; each gets that part of the memory.
+            contents: a name in CONTENTS and, after a space, any tag.
+            slot_bytes: of each slot.
+            share: how many buffers a row goes through together; each gets an equal part of the memory.
         """
         key = (contents, slot_bytes)
         if key not in self._slots:
@@ -94,13 +102,13 @@ def _aligned(nbytes: int) -> int:
 
 
 def _reserve(nbytes: int) -> np.ndarray:
-    raw = np.empty(nbytes + LINE, dtype=np.uint8)  # the system gives it pages when they are written
+    raw = np.empty(nbytes + LINE, dtype=np.uint8)  # the system provides pages when they are written
     start = -raw.ctypes.data % LINE
     return raw[start : start + nbytes]
 
 
 def _normals(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Numbers that no format rounds to zero: a zero would be a vote that the naive ways count differently."""
+    """Draw numbers that no format rounds to zero: the naive ways count zeros differently."""
     x = rng.standard_normal(count, dtype=np.float32)
     return np.where(np.abs(x) < 2.0**-10, np.float32(2.0**-10), x)
 
@@ -135,14 +143,3 @@ def _fill(memory: np.ndarray, contents: str) -> None:
     whole = memory.size // tile.size * tile.size
     memory[:whole].reshape(-1, tile.size)[:] = tile
     memory[whole:] = tile[: memory.size - whole]
-
-
-def last_level_cache() -> int:
-    """Bytes of the largest cache that the first CPU uses; 0 where the system does not say."""
-    sizes = [0]
-    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
-        with contextlib.suppress(OSError, ValueError):
-            text = file.read_text().strip()
-            units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-            sizes.append(int(text.rstrip("KMG")) * units.get(text[-1:], 1))
-    return max(sizes)

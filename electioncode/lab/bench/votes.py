@@ -1,4 +1,4 @@
-"""Cases of the majority vote: plain, from gradients, with ties, weights and masks, and small ones."""
+"""Cases of the majority vote: plain, from gradients, with ties, weights and masks, and small."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import electioncode as ec
 from electioncode import reference
 from electioncode.core import cpu, words_for
 from electioncode.lab.bench import naive
-from electioncode.lab.bench.case import Bound, Case, Make, Spec, equal, read
+from electioncode.lab.bench.case import Bound, Case, Way, equal, read
 from electioncode.lab.bench.floats import as_votes, windows, words_of
 from electioncode.lab.bench.pool import Pool, TooLarge
 
@@ -20,6 +20,7 @@ FULL_N = (3, 5, 7, 9, 15, 31, 49, 101, 255, 1023)
 
 
 def vote_cases(d: int, full: bool) -> list[Case]:
+    """Return the cases of the majority vote at d coordinates; without `full`, those of the short run."""
     return [
         *(_majority(n, d) for n in (FULL_N if full else SHORT_N)),
         _from_gradients(9, d),
@@ -43,6 +44,7 @@ class Votes:
 
 
 def check_majority(votes: ec.PackedSigns, got: ec.PackedSigns, **policies: Any) -> None:
+    """Raise AssertionError unless a winner is the reference's."""
     words, masks = votes.numpy()
     policies = {"tie": "plus", **policies}
     compared = windows(votes.d)
@@ -54,10 +56,13 @@ def check_majority(votes: ec.PackedSigns, got: ec.PackedSigns, **policies: Any) 
 
 
 def row_bytes(n: int, d: int) -> int:
+    """Return the bytes of n packed votes."""
     return n * 8 * words_for(d)
 
 
-def plain_majority(n: int, d: int, policies: dict[str, Any]) -> Make:
+def plain_majority(n: int, d: int, policies: dict[str, Any]) -> Callable[[Pool], Bound]:
+    """Return a way to vote with ec.majority."""
+
     def make(pool: Pool) -> Bound:
         v = Votes(pool, n, d)
         return Bound(
@@ -74,8 +79,8 @@ def on_signs(
     d: int,
     way: Callable[[Any], Any],
     expect: Callable[[ec.PackedSigns], Any] = ec.majority,
-) -> Make:
-    """A naive way on ``(n, d)`` signs or floats of the pool; `expect` answers from the packed votes."""
+) -> Callable[[Pool], Bound]:
+    """Return a naive way on ``(n, d)`` signs or floats of the pool; `expect` answers from the packed votes."""
 
     def make(pool: Pool) -> Bound:
         kind = contents.partition(" ")[0].removeprefix("signs-")
@@ -105,27 +110,27 @@ def _check_way(got: np.ndarray, signs: np.ndarray, expect: Callable[[ec.PackedSi
     if not isinstance(expected, ec.PackedSigns):
         return equal("naive way", got, expected)
     right = (got > 0) == (expected.unpack(np.int8) > 0)
-    if len(votes) % 2 == 0:  # ties are coin tosses
+    if len(votes) % 2 == 0:  # ties are drawn at random
         right |= ec.majority(votes, "minus").unpack(np.int8) != ec.majority(votes, "plus").unpack(np.int8)
     if not right.all():
         raise AssertionError(f"naive way: wrong at {np.count_nonzero(~right)} of {right.size} places")
 
 
 def _packed(signs: np.ndarray) -> ec.PackedSigns:
-    """Votes of ``(n, d)`` floats, int8 signs or booleans."""
+    """Pack ``(n, d)`` floats, int8 signs or booleans."""
     if signs.dtype.kind == "f":
         return ec.pack(signs)
     rows = [reference.to_words(row > 0) for row in signs]
     return ec.PackedSigns(np.array(rows), signs.shape[1])
 
 
-def _unpack_vote32(n: int, d: int) -> Make:
+def _unpack_vote32(n: int, d: int) -> Callable[[Pool], Bound]:
     m = -(-d // 32)
 
     def make(pool: Pool) -> Bound:
         import torch
 
-        if 12 * n * 32 * m > pool.limit:  # it holds three int32 for each vote
+        if 12 * n * 32 * m > pool.limit:  # it holds three int32 per vote
             raise TooLarge(f"needs {12 * n * 32 * m / 2**30:.1f} GiB")
         slots = pool.slots("bits", n * 4 * m)
         words = slots.arrays(np.int32, (n, m))
@@ -136,11 +141,7 @@ def _unpack_vote32(n: int, d: int) -> Make:
             negative = ((words[0][:, None, :columns] >> shifts) & 1).astype(bool)
             winner = ec.majority(_packed(~negative.reshape(n, -1)))
             expected = naive.words32(winner.unpack(np.int8) < 0)
-            equal(
-                "32-bit words",
-                naive.unpack_vote32(torch.from_numpy(words[0][:, :columns].copy())),
-                expected,
-            )
+            equal("32-bit words", naive.unpack_vote32(torch.from_numpy(words[0][:, :columns].copy())), expected)
 
         tensors = [torch.from_numpy(w) for w in words]
         return Bound(lambda: naive.unpack_vote32(tensors[slots.next()]), check)
@@ -152,21 +153,17 @@ def _majority(n: int, d: int) -> Case:
     def float64(signs: np.ndarray) -> Any:
         return naive.float64_sum(list(signs))
 
-    ways = [
-        Spec("naive", "torch.sign(G).sum(0).sign()", on_signs("float32", n, d, naive.sign_sum_sign), "torch"),
-        Spec("naive", "torch S.sum(0).sign()", on_signs("signs-float32", n, d, naive.sum_sign), "torch"),
-        Spec("naive", "float64 votes, summed", on_signs("signs-float64", n, d, float64), "", slow=True),
-        Spec("naive", "torch.mode", on_signs("booleans", n, d, naive.mode), "torch", slow=True),
-        Spec("naive", "32-bit words, unpacked", _unpack_vote32(n, d), "torch", slow=True),
+    others = [
+        Way("naive", "torch.sign(G).sum(0).sign()", on_signs("float32", n, d, naive.sign_sum_sign), "torch"),
+        Way("naive", "torch S.sum(0).sign()", on_signs("signs-float32", n, d, naive.sum_sign), "torch"),
+        Way("naive", "float64 votes, summed", on_signs("signs-float64", n, d, float64), "", slow=True),
+        Way("naive", "torch.mode", on_signs("booleans", n, d, naive.mode), "torch", slow=True),
+        Way("naive", "32-bit words, unpacked", _unpack_vote32(n, d), "torch", slow=True),
     ]
     if n < 128:
-        ways.insert(2, Spec("naive", "numpy int8 sum", on_signs("signs-int8", n, d, naive.int8_sum), ""))
-    specs = (
-        Spec("electioncode", "majority", plain_majority(n, d, {})),
-        read("bits", row_bytes(n, d)),
-        *ways,
-    )
-    return Case("majority", n, d, "packed", row_bytes(n, d), "n d/8", specs, goal=0.8, show_slow=n == 15)
+        others.insert(2, Way("naive", "numpy int8 sum", on_signs("signs-int8", n, d, naive.int8_sum), ""))
+    ways = (Way("electioncode", "majority", plain_majority(n, d, {})), read("bits", row_bytes(n, d)), *others)
+    return Case("majority", n, d, "packed", row_bytes(n, d), "n d/8", ways, goal=0.8, show_slow=n == 15)
 
 
 def _from_gradients(n: int, d: int) -> Case:
@@ -182,21 +179,18 @@ def _from_gradients(n: int, d: int) -> Case:
         def check() -> None:
             winner = vote(0).numpy()[0]
             for w in windows(d):
-                equal(
-                    "pack, majority",
-                    winner[words_of(w)],
-                    reference.to_words(np.sign(xs[0][:, w]).sum(0) > 0),
-                )
+                expected = reference.to_words(np.sign(xs[0][:, w]).sum(0) > 0)
+                equal("pack, majority", winner[words_of(w)], expected)
 
         return Bound(lambda: vote(slots.next()), check)
 
     way = on_signs("float32", n, d, naive.sign_sum_sign)
-    specs = (
-        Spec("electioncode", "pack, majority", ours),
+    ways = (
+        Way("electioncode", "pack, majority", ours),
         read("float32", 4 * n * d),
-        Spec("naive", "torch.sign(G).sum(0).sign()", way, "torch"),
+        Way("naive", "torch.sign(G).sum(0).sign()", way, "torch"),
     )
-    return Case("pack + majority", n, d, "float32", 4 * n * d, "4 n d", specs)
+    return Case("pack + majority", n, d, "float32", 4 * n * d, "4 n d", ways)
 
 
 def _variant(operation: str, n: int, d: int, policies: dict[str, Any]) -> Case:
@@ -207,22 +201,18 @@ def _variant(operation: str, n: int, d: int, policies: dict[str, Any]) -> Case:
 
             return naive.weighted_sum_sign(signs, torch.tensor(policies["weights"], dtype=torch.float32))
 
-        other = Spec(
-            "naive",
-            "torch (w @ S).sign()",
-            on_signs("signs-float32", n, d, way, _weighted(policies)),
-            "torch",
-        )
+        weighted = on_signs("signs-float32", n, d, way, _weighted(policies))
+        other = Way("naive", "torch (w @ S).sign()", weighted, "torch")
     else:
         random = on_signs("signs-float32", n, d, naive.random_tie_sum_sign)
-        other = Spec("naive", "torch sum, where, randint", random, "torch")
-    specs = (
-        Spec("electioncode", operation, plain_majority(n, d, policies)),
-        Spec("part", "plain majority", plain_majority(n, d, {})),
+        other = Way("naive", "torch sum, where, randint", random, "torch")
+    ways = (
+        Way("electioncode", operation, plain_majority(n, d, policies)),
+        Way("part", "plain majority", plain_majority(n, d, {})),
         read("bits", row_bytes(n, d)),
         other,
     )
-    return Case(operation, n, d, "packed", row_bytes(n, d), "n d/8", specs)
+    return Case(operation, n, d, "packed", row_bytes(n, d), "n d/8", ways)
 
 
 def _weighted(policies: dict[str, Any]) -> Callable[[ec.PackedSigns], Any]:
@@ -249,16 +239,16 @@ def _masked(n: int, d: int) -> Case:
             lambda: check_majority(votes[0], ec.majority(votes[0], out=out)),
         )
 
-    specs = (
-        Spec("electioncode", "majority, masks", ours),
-        Spec("part", "plain majority", plain_majority(n, d, {}), nbytes=row_bytes(n, d)),
+    ways = (
+        Way("electioncode", "majority, masks", ours),
+        Way("part", "plain majority", plain_majority(n, d, {}), nbytes=row_bytes(n, d)),
         read(f"bits masked {n}", nbytes),
     )
-    return Case("majority, masks", n, d, "packed", nbytes, "2 n d/8", specs)
+    return Case("majority, masks", n, d, "packed", nbytes, "2 n d/8", ways)
 
 
 def _small(n: int, d: int) -> Case:
-    """In the cache, microseconds a call: what Python costs, and what the vote."""
+    """Return a vote in the cache, of microseconds: what Python costs, and what the vote costs."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((n, d), dtype=np.float32)
 
@@ -266,7 +256,7 @@ def _small(n: int, d: int) -> Case:
         packed = ec.pack(x)
         return packed, ec.majority(packed)
 
-    def timed(call: Callable[[ec.PackedSigns, ec.PackedSigns], Callable[[], Any]]) -> Make:
+    def timed(call: Callable[[ec.PackedSigns, ec.PackedSigns], Callable[[], Any]]) -> Callable[[Pool], Bound]:
         def make(pool: Pool) -> Bound:
             packed, out = votes()
             do = call(packed, out)
@@ -290,7 +280,7 @@ def _small(n: int, d: int) -> Case:
     def nothing(pool: Pool) -> Bound:
         return Bound(cpu.num_threads, lambda: None)
 
-    def torch_way(way: Callable[[Any], Any], data: np.ndarray) -> Make:
+    def torch_way(way: Callable[[Any], Any], data: np.ndarray) -> Callable[[Pool], Bound]:
         def make(pool: Pool) -> Bound:
             import torch
 
@@ -302,19 +292,19 @@ def _small(n: int, d: int) -> Case:
 
     int8 = np.sign(x).astype(np.int8)
     winner = np.sign(int8.sum(0)).astype(np.int8)
-    specs = [
-        Spec("electioncode", "majority(votes, out=)", timed(lambda p, o: lambda: ec.majority(p, out=o))),
-        Spec("part", "majority(votes)", timed(lambda p, o: lambda: ec.majority(p))),
-        Spec("part", "majority of n PackedSigns (d,)", timed(rows)),
-        Spec("part", "native call alone", timed(native)),
-        Spec("part", "a native call that does nothing", nothing),
-        Spec(
+    ways = [
+        Way("electioncode", "majority(votes, out=)", timed(lambda p, o: lambda: ec.majority(p, out=o))),
+        Way("part", "majority(votes)", timed(lambda p, o: lambda: ec.majority(p))),
+        Way("part", "majority of n PackedSigns (d,)", timed(rows)),
+        Way("part", "native call alone", timed(native)),
+        Way("part", "a native call that does nothing", nothing),
+        Way(
             "naive",
             "numpy int8 sum",
             lambda pool: Bound(lambda: naive.int8_sum(int8), lambda: equal("int8", naive.int8_sum(int8), winner)),
             "",
         ),
-        Spec("naive", "torch.sign(G).sum(0).sign()", torch_way(naive.sign_sum_sign, x), "torch"),
-        Spec("naive", "torch S.sum(0).sign()", torch_way(naive.sum_sign, np.sign(x)), "torch"),
+        Way("naive", "torch.sign(G).sum(0).sign()", torch_way(naive.sign_sum_sign, x), "torch"),
+        Way("naive", "torch S.sum(0).sign()", torch_way(naive.sum_sign, np.sign(x)), "torch"),
     ]
-    return Case("small majority", n, d, "packed", row_bytes(n, d), "n d/8", tuple(specs), ceiling="", loops=500)
+    return Case("small majority", n, d, "packed", row_bytes(n, d), "n d/8", tuple(ways), ceiling="", loops=500)

@@ -8,14 +8,15 @@ from typing import Any
 
 from electioncode.codes import AllocationCode, bernoulli, deterministic, uncoded
 from electioncode.lab.errors import CommandError
+from electioncode.lab.text import table
 from electioncode.robustness import TIES, failure_rate, tolerance
 from electioncode.robustness.planning import OBJECTIVES, Candidate, candidates, mean_share, share
 
 HEADER = ("", "code", "k", "redundancy", "largest load", "step time", "certified b", "method", "failure rate")
 
 
-def add_parser(subparsers: Any) -> None:
-    """Adds the command to the parser of ``electioncode``."""
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command to the parser of ``electioncode``."""
     parser = subparsers.add_parser(
         "plan",
         help="find and certify an allocation code",
@@ -27,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
             "redundancy: partitions a worker computes on average. largest load: the same for the busiest worker. "
             "step time: the busiest worker's share of the batch, so the time of a step relative to one worker that "
             "computes the whole batch. failure rate: probability that the worst placed Byzantine workers make the "
-            "result differ from the true majority at the given signal-to-noise ratio (95 %% interval)."
+            "result differ from the true majority at the given signal-to-noise ratio (95 % interval)."
         ),
     )
     parser.add_argument("--workers", type=int, required=True, metavar="N", help="number of workers")
@@ -48,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random codes and trials (default: %(default)s)")
     parser.add_argument("--out", default="code.json", metavar="FILE", help="default: %(default)s")
     parser.add_argument("--plot", default="plan.png", metavar="FILE", help="default: %(default)s; '' for none")
+    return parser
 
 
 def _max_load(text: str) -> int | float:
@@ -55,7 +57,7 @@ def _max_load(text: str) -> int | float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; returns the exit code."""
+    """Find codes, print and save them, draw the picture; return the exit code."""
     try:
         found = candidates(
             args.workers,
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         rows += [_measured(code, args) for code in _for_comparison(args) if code not in listed]
     except ValueError as error:
         raise CommandError(str(error).removeprefix("plan: ")) from error
-    _print_table(HEADER, rows)
+    print(table(HEADER, rows))
     best = found[0].code
     best.save(args.out)
     print(f"\n* recommended ({args.objective}): {best.name}, saved to {args.out}")
@@ -84,10 +86,10 @@ def run(args: argparse.Namespace) -> int:
             less = f"{float(easier[0].share):.3g}"
             print(f"  with --byzantine {args.byzantine - 1} no worker needs to compute more than {less} of the batch")
     if args.plot:
-        from electioncode.lab.figures.plan_picture import draw
+        from electioncode.lab.figures import plan_picture
 
         try:
-            draw(args.workers, args.plot, args.tie, chosen=best)
+            plan_picture.draw(args.workers, args.plot, args.tie, chosen=best)
         except ImportError:
             print("  no picture: it needs matplotlib (pip install 'electioncode[train]')")
         else:
@@ -108,7 +110,7 @@ def _sizes(code: AllocationCode) -> Sequence[str]:
 
 
 def _for_comparison(args: argparse.Namespace) -> list[AllocationCode]:
-    """What the paper would take: Algorithm 1, random codes, and no code at all."""
+    """Return the codes of the paper: Algorithm 1, random codes, and no code at all."""
     n, b = args.workers, args.byzantine
     codes = [deterministic(n, b)] if n % 2 else []
     codes += [bernoulli(n, r, seed=args.seed) for r in (2, 3) if r <= n]
@@ -126,9 +128,3 @@ def _measured(code: AllocationCode, args: argparse.Namespace) -> Sequence[str]:
     if not certificate.exact:
         held += f"..{certificate.upper}"
     return ("", *_sizes(code), held, f"{certificate.method}, {certificate.seconds:.2g} s", failing)
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, ["-" * width for width in widths], *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,30 +1,34 @@
-"""``electioncode reproduce``: the paper's figures, every curve of them."""
+"""``electioncode reproduce``: run the paper's figures again, every curve of them."""
 
 from __future__ import annotations
 
 import argparse
 import functools
-import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electioncode.lab import mpi
-from electioncode.lab.errors import CommandError, check_device, missing_extra
+from electioncode.lab.errors import CommandError, check_ranges, explained
+from electioncode.lab.figures import FIGURES, Figure, find, picture, results, summary
+from electioncode.lab.machine import check_device, usable_cpus
+from electioncode.lab.processes import Processes, guess_transport, run_everywhere
+from electioncode.lab.text import table
 
 if TYPE_CHECKING:
-    from electioncode.lab.figures.figures import Figure
-    from electioncode.lab.figures.results import Results
     from electioncode.lab.figures.runs import Job
-    from electioncode.lab.processes import Processes
+
+# Options that change the settings of every run, or which samples it uses.
+_SETTINGS = ("epochs", "max_steps", "model", "lr", "momentum_at", "device")
+_SAMPLES = ("train_samples", "test_samples")
 
 
-def add_parser(subparsers: Any) -> None:
-    """Adds the command to those of :mod:`electioncode.cli`."""
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command to the parser of ``electioncode``."""
     p = subparsers.add_parser(
         "reproduce",
-        help="re-make a figure of the paper",
+        help="run a figure of the paper again",
         description="Runs every curve of a figure of the paper with every seed, prints the table, draws the picture "
         "beside the paper's claim and writes all runs as JSON to OUT/FIGURE-SCALE. A command that was interrupted "
         "goes on where it was.",
@@ -37,11 +41,11 @@ def add_parser(subparsers: Any) -> None:
     add("--data", metavar="PATH", help="Amazon: Kaggle's train.csv (default: OpenML's copy is fetched); CIFAR-10: "
         "a folder of its batches, or with train/<class>/* and test/<class>/*")  # fmt: skip
     add("--scale", choices=("full", "small"), default="full", help="small: a few minutes on two cores (default: full)")
-    add("--seeds", type=int, metavar="N", help="runs a curve, with seeds 0 to N - 1 (default: see --list)")
+    add("--seeds", type=int, metavar="N", help="runs per curve, with seeds 0 to N - 1 (default: see --list)")
     add("--curve", action="append", metavar="NAME", default=[], help="this curve only; repeatable")
     add("--out", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
     add("--device", default="cpu", help="of the models: cpu, cuda, cuda:1 ... (default: cpu)")
-    add("--jobs", type=int, metavar="N", help="runs at once (default: one a usable core, or 1 on another device)")
+    add("--jobs", type=int, metavar="N", help="runs at once (default: one per usable core, or 1 on another device)")
     add("--threads", type=int, default=1, help="threads of each run (default: 1)")
     add("--transport", choices=("mpi", "in-process"), help="default: mpi under mpiexec, in-process otherwise")
     add("--momentum-at", choices=("worker", "server"), default="worker", help="worker: as the paper; server: on the "
@@ -57,90 +61,79 @@ def add_parser(subparsers: Any) -> None:
         change.add_argument(f"--{option}", type=int, metavar="N")
     change.add_argument("--model", help="as for electioncode train")
     change.add_argument("--lr", type=float)
+    return p
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; over MPI, in every process."""
-    from electioncode.lab.figures import figures
-
+    """Run the command; over MPI, in every process."""
     if args.list or not args.figures:
-        print(_listing(list(figures.FIGURES.values())))
+        print(_listing(list(FIGURES.values())))
         return 0
-    _check(args)
-    try:
-        found = figures.find(args.figures)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
+    check_ranges(
+        args, seeds=(1, 1000), jobs=(1, 1024), threads=(1, 1024), epochs=(1, 2**20), max_steps=(1, 2**30),
+        train_samples=(1, 2**30), test_samples=(1, 2**30), bandwidth=(1e-6, 1e6), target=(0, 100),
+    )  # fmt: skip
+    with explained():
+        found = find(args.figures)
     if args.show:
         for figure in found:
             _show_kept(args, figure)
         return 0
     sizes = {figure.num_workers for figure in found}
-    if (args.transport or mpi.guess_transport()) == "mpi" and len(sizes) > 1:
+    if (args.transport or guess_transport()) == "mpi" and len(sizes) > 1:
         raise CommandError(f"over MPI figures must have the same number of workers, got {sorted(sizes)}")
-    return mpi.run_everywhere(
+    return run_everywhere(
         lambda processes: _reproduce(args, found, processes), args.transport, found[0].num_workers, "server", args.argv
     )
 
 
 def _listing(found: list[Figure]) -> str:
-    lines = ["figure          what                                                           by default"]
+    rows = []
     for figure in found:
         what = figure.title.replace(": codes that are not in the paper", ", beyond the paper")
-        lines.append(f"{figure.name:<15} {what:<62} {figure.seeds} seeds, {len(figure.curves)} curves; {figure.cost}")
-    return "\n".join(lines)
-
-
-def _check(args: argparse.Namespace) -> None:
-    for option, low, high in (
-        ("seeds", 1, 1000), ("jobs", 1, 1024), ("threads", 1, 1024), ("epochs", 1, 2**20), ("max_steps", 1, 2**30),
-        ("train_samples", 1, 2**30), ("test_samples", 1, 2**30), ("bandwidth", 1e-6, 1e6), ("target", 0, 100),
-    ):  # fmt: skip
-        value = getattr(args, option)
-        if value is not None and not low <= value <= high:
-            raise CommandError(f"--{option.replace('_', '-')} must be from {low} to {high}, got {value}")
+        rows.append((figure.name, what, f"{figure.seeds} seeds, {len(figure.curves)} curves; {figure.cost}"))
+    return table(("figure", "what", "by default"), rows)
 
 
 def _reproduce(args: argparse.Namespace, found: list[Figure], processes: Processes) -> int:
     for figure in found:
-        prepare = functools.partial(_prepare, args, figure, processes)
-        _run(args, figure, processes.agree(prepare, (CommandError,)), processes)
+        kept, todo = processes.agree(functools.partial(_prepare, args, figure, processes))
+        _run(args, figure, kept, todo, processes)
     return 0
 
 
-def _prepare(args: argparse.Namespace, figure: Figure, processes: Processes) -> tuple[Results, list[Job]]:
-    """Everything that can be wrong with what the user asked for, before anything is trained."""
-    try:
-        import matplotlib  # noqa: F401  (needed at the end: better missed now)
+def _prepare(args: argparse.Namespace, figure: Figure, processes: Processes) -> tuple[results.Results, list[Job]]:
+    """Find everything that is wrong with what the user asked for before anything is trained."""
+    with explained():
+        import matplotlib  # noqa: F401  (needed at the end: fail now if it is missing)
 
-        from electioncode.lab.figures import results, runs, scales
+        from electioncode.lab.figures import runs, scales
 
-        options = scales.Options(
-            args.data, args.scale, args.device, args.threads, args.momentum_at, args.epochs, args.max_steps,
-            args.train_samples, args.test_samples, args.model, args.lr,
-        )  # fmt: skip
         check_device(args.device)
+        shared = scales.settings(figure, args.scale, _given(args, _SETTINGS))
+        data = scales.source(figure, args.scale, args.data, _given(args, _SAMPLES))
         seeds = range(args.seeds or (1 if args.scale == "small" else figure.seeds))
-        todo = runs.jobs(figure, seeds, options, args.curve)
-        if processes.world is not None and any(runs.scheme_of(job).attack == "omniscient" for job in todo):
+        todo = runs.jobs(figure, seeds, shared, data, args.threads, args.curve)
+        if processes.world is not None and any(runs.contender_of(job).attack == "omniscient" for job in todo):
             raise CommandError("omniscient colluders see all messages, and so run in one process only: choose --curve")
         for job in todo[: len(figure.curves)]:
             runs.check(job)
         path = _path(args, figure)
         transport = "in-process" if processes.world is None else "mpi"
-        record = scales.record(figure, options, scales.task(figure, options), transport)
+        record = scales.record(figure, args.scale, shared, scales.load(**data), transport)
         kept = results.Results(path, figure.name, record, ["electioncode", *args.argv], fresh=args.fresh)
         if processes.is_first:
             path.parent.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
-        raise CommandError(str(error)) from error
-    except ImportError as error:
-        raise CommandError(missing_extra(error)) from error
     return kept, [job for job in todo if not kept.has(job.curve.name, job.seed)]
 
 
-def _run(args: argparse.Namespace, figure: Figure, prepared: tuple[Results, list[Job]], processes: Processes) -> None:
-    kept, todo = prepared
+def _given(args: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def _run(
+    args: argparse.Namespace, figure: Figure, kept: results.Results, todo: list[Job], processes: Processes
+) -> None:
     first = processes.is_first
     if first:
         print(f"{figure.title}: {len(todo)} runs, {len(kept.runs)} kept", file=sys.stderr, flush=True)
@@ -167,8 +160,7 @@ def _runs(args: argparse.Namespace, todo: list[Job], processes: Processes) -> It
 
     if processes.world is not None:
         return runs.run_over(todo, lambda n: processes.transport(n, "server"), evaluate=processes.is_first)
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = args.jobs or (max(1, usable // args.threads) if args.device == "cpu" else 1)
+    jobs = args.jobs or (max(1, usable_cpus() // args.threads) if args.device == "cpu" else 1)
     return runs.run_all(todo, min(jobs, max(1, len(todo))))
 
 
@@ -177,23 +169,15 @@ def _path(args: argparse.Namespace, figure: Figure) -> Path:
 
 
 def _show_kept(args: argparse.Namespace, figure: Figure) -> None:
-    from electioncode.lab.figures import results
-
-    try:
+    with explained():
         content = results.load(_path(args, figure))
         if not content["runs"]:
             raise ValueError(f"{_path(args, figure)} holds no runs yet")
         _show(args, figure, _path(args, figure), content)
-    except (ValueError, OSError) as error:
-        raise CommandError(str(error)) from error
-    except ImportError as error:
-        raise CommandError(missing_extra(error)) from error
 
 
 def _show(args: argparse.Namespace, figure: Figure, path: Path, content: dict[str, Any]) -> None:
-    """The table, the picture, and where everything is."""
-    from electioncode.lab.figures import picture, summary
-
+    """Print and write the table, draw the picture, and say where everything is."""
     settings, runs = content["settings"], content["runs"]
     target = None if args.target is None else args.target / 100
     rows = summary.rows(figure, runs, args.bandwidth, target)
@@ -203,22 +187,17 @@ def _show(args: argparse.Namespace, figure: Figure, path: Path, content: dict[st
     seeds = f"{min(counts)} to {max(counts)}" if len(set(counts)) > 1 else f"{max(counts, default=1)}"
     subtitle = (
         f"{name}, {settings['train_samples']:,} training samples, {settings['epochs']} epochs, "
-        f"{settings['batch_size']} samples a step, {seeds} seed{'' if seeds == '1' else 's'}"
+        f"{settings['batch_size']} samples per step, {seeds} seed{'' if seeds == '1' else 's'}"
     )
     if settings["scale"] == "small":
         subtitle += "; SMALL SCALE, not the paper's"
     over_mpi = settings["transport"] == "mpi"
-    table = summary.table(figure, rows, settings["metric"], args.bandwidth, target, settings["transport"])
+    text = summary.table(figure, rows, settings["metric"], args.bandwidth, target, settings["transport"])
     below = "\n".join(said if over_mpi else [*said, summary.time_shares(runs)])
-    print(f"\n{figure.title}\n{subtitle}\n\n{table}\n\n{below}\n")
+    print(f"\n{figure.title}\n{subtitle}\n\n{text}\n\n{below}\n")
     image = path.with_name(f"{figure.name}.png")
     clock = "measured" if over_mpi else "modelled"
-    picture.draw(image, figure, rows, settings["metric"], subtitle, _wrapped(said), clock)
-    path.with_name("table.txt").write_text(f"{subtitle}\n\n{table}\n\n{below}\n", encoding="utf-8")
+    notes = [part for line in said for part in textwrap.wrap(line, 190, subsequent_indent="    ")]
+    picture.draw(image, figure, rows, settings["metric"], subtitle, notes, clock)
+    path.with_name("table.txt").write_text(f"{subtitle}\n\n{text}\n\n{below}\n", encoding="utf-8")
     print(f"wrote {path}, {image.name}, table.txt", flush=True)
-
-
-def _wrapped(lines: list[str]) -> list[str]:
-    import textwrap
-
-    return [part for line in lines for part in textwrap.wrap(line, 190, subsequent_indent="    ")]

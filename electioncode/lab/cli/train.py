@@ -1,4 +1,4 @@
-"""``electioncode train``: one model, one attack, several schemes, and what came out of each."""
+"""``electioncode train``: train one model under one attack with several schemes, and compare them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import electioncode
 from electioncode import attacks
-from electioncode.lab import mpi
-from electioncode.lab.errors import CommandError, check_device, missing_extra
+from electioncode.lab import plots
+from electioncode.lab.errors import CommandError, check_ranges, explained
+from electioncode.lab.machine import check_device
+from electioncode.lab.processes import Processes, run_everywhere
 
 if TYPE_CHECKING:
-    from electioncode.lab.processes import Processes
-    from electioncode.lab.training.datasets import Dataset
-    from electioncode.lab.training.runner import Result, Settings
-    from electioncode.lab.training.schemes import Scheme
+    from electioncode.lab.training import Contender, Dataset, Result, Settings
 
-def add_parser(subparsers: Any) -> None:
-    """Adds the command to those of :mod:`electioncode.cli`."""
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command to the parser of ``electioncode``."""
     p = subparsers.add_parser(
         "train",
         help="train one model under one attack with several schemes",
@@ -43,30 +44,18 @@ def add_parser(subparsers: Any) -> None:
     add("--code", type=Path, metavar="FILE", help="an allocation code as JSON: one more scheme, called code")
     add("--attack", choices=attacks.NAMES, default="reverse", help="what the liars send (default: reverse)")
     add("--transport", choices=("mpi", "in-process"), help="default: mpi under mpiexec, in-process otherwise")
-    add(
-        "--topology",
-        choices=("server", "allgather"),
-        default="server",
-        help="who counts, over MPI (default: server)",
-    )
-    add(
-        "--data",
-        default="digits",
-        metavar="digits|PATH",
-        help="a folder with train/<class>/* and test/<class>/*",
-    )
+    counts = "who counts, over MPI (default: server)"
+    add("--topology", choices=("server", "allgather"), default="server", help=counts)
+    add("--data", default="digits", metavar="digits|PATH", help="a folder with train/<class>/* and test/<class>/*")
     add("--train-samples", type=int, metavar="N", help="use only N of the training images")
     add("--test-samples", type=int, metavar="N", help="use only N of the test images")
-    add(
-        "--model",
-        help="mlp, cnn, resnet8, resnet14, resnet20 ... (default: cnn, or resnet8 beyond 16x16 pixels)",
-    )
+    add("--model", help="mlp, cnn, resnet8, resnet14, resnet20 ... (default: cnn, or resnet8 beyond 16x16 pixels)")
     add("--epochs", type=int, metavar="N", help="default: 50 for digits, 20 for a folder")
     add(
         "--batch-size",
         type=int,
         metavar="N",
-        help="images a step, over all partitions (default: 48 a worker for digits, 14 for a folder)",
+        help="images per step, over all partitions (default: 48 per worker for digits, 14 for a folder)",
     )
     add("--max-steps", type=int, metavar="N", help="end each epoch after N steps")
     add("--lr", type=float, help="default: 0.03 for digits, 0.001 for a folder")
@@ -81,12 +70,7 @@ def add_parser(subparsers: Any) -> None:
     add("--weight-decay", type=float, default=0.0, help="default: 0")
     add("--dropout", type=float, default=0.1, help="default: 0.1")
     add("--tie", choices=("plus", "minus", "random", "abstain"), default="random", help="default: random")
-    add(
-        "--zero",
-        choices=("plus", "minus", "random", "abstain"),
-        default="plus",
-        help="sign of 0 (default: plus)",
-    )
+    add("--zero", choices=("plus", "minus", "random", "abstain"), default="plus", help="sign of 0 (default: plus)")
     add("--seed", type=int, default=0, help="of everything random (default: 0)")
     add("--device", default="cpu", help="of the models: cpu, cuda, cuda:1 ... (default: cpu)")
     add(
@@ -103,41 +87,35 @@ def add_parser(subparsers: Any) -> None:
         default="auto",
         help="auto: a bar on a terminal, a few lines elsewhere",
     )
+    return p
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; over MPI, in every process."""
+    """Run the command; over MPI, in every process."""
     _fill_defaults(args)
-    _check_numbers(args)
-    return mpi.run_everywhere(
+    check_ranges(
+        args, workers=(1, 4095), byzantine=(0, args.workers), epochs=(0, 2**20), batch_size=(1, 2**30),
+        max_steps=(1, 2**30), seed=(0, 2**32 - 1), threads=(1, 1024),
+    )  # fmt: skip
+    return run_everywhere(
         lambda processes: _train(args, processes), args.transport, args.workers, args.topology, args.argv
     )
 
 
 def _fill_defaults(args: argparse.Namespace) -> None:
-    """Defaults that depend on the data. With those for digits the uncoded vote breaks and the coded ones hold."""
+    """Fill in what depends on the data. With the defaults for digits the uncoded vote breaks and coded ones hold."""
     epochs, images, lr = (50, 48, 0.03) if args.data == "digits" else (20, 14, 1e-3)
     args.epochs = epochs if args.epochs is None else args.epochs
     args.batch_size = images * args.workers if args.batch_size is None else args.batch_size
     args.lr = lr if args.lr is None else args.lr
-    args.milestones = [3 * args.epochs // 4] if args.milestones is None else args.milestones
-
-
-def _check_numbers(args: argparse.Namespace) -> None:
-    for option, low, high in (
-        ("workers", 1, 4095), ("byzantine", 0, args.workers), ("epochs", 0, 2**20), ("batch_size", 1, 2**30),
-        ("max_steps", 1, 2**30), ("seed", 0, 2**32 - 1), ("threads", 1, 1024),
-    ):  # fmt: skip
-        value = getattr(args, option)
-        if value is not None and not low <= value <= high:
-            raise CommandError(f"--{option.replace('_', '-')} must be from {low} to {high}, got {value}")
+    args.milestones = (3 * args.epochs // 4,) if args.milestones is None else tuple(args.milestones)
 
 
 @dataclass
 class Job:
     """What is trained, the same in every process."""
 
-    schemes: list[Scheme]
+    contenders: list[Contender]
     data: Dataset
     settings: Settings
     steps_per_epoch: int
@@ -148,23 +126,23 @@ class Job:
 
 
 def _train(args: argparse.Namespace, processes: Processes) -> int:
-    from electioncode.lab import plots
-    from electioncode.lab.training import report, runner
+    from electioncode.lab.training import report, train
 
     first = processes.is_first
-    job = processes.agree(lambda: _prepare(args, processes), (CommandError,))
+    job = processes.agree(lambda: _prepare(args, processes))
     if first and args.progress != "none":
         print(f"{job.title}; {job.how}", file=sys.stderr, flush=True)
     summary, histories = [], {}
-    for scheme in job.schemes:
-        with processes.transport(args.workers, args.topology) as transport, _progress(args, job, scheme, first) as show:
-            result = runner.train(scheme, job.data, job.settings, transport, evaluate=first, on_step=show)
+    for contender in job.contenders:
+        name = contender.name
+        with processes.transport(args.workers, args.topology) as transport, _progress(args, job, name, first) as show:
+            result = train(contender, job.data, job.settings, transport, evaluate=first, on_step=show)
         everybody = processes.gather((result.bytes_sent, result.parameters_sha256))
         if first:
             bytes_sent = sum(sent for sent, _ in everybody)
             identical = len({sha for _, sha in everybody}) == 1
-            summary.append(report.entry(scheme, result, bytes_sent, identical))
-            histories[scheme.name] = result.history
+            summary.append(report.entry(contender, result, bytes_sent, identical))
+            histories[name] = result.history
             report.compare(summary)
             report.write(job.folder, _record(args, job), summary, histories)
     if first:
@@ -181,78 +159,43 @@ def _train(args: argparse.Namespace, processes: Processes) -> int:
 
 
 def _prepare(args: argparse.Namespace, processes: Processes) -> Job:
-    """Everything that can be wrong with what the user asked for, before anything is trained."""
+    """Find everything that is wrong with what the user asked for before anything is trained."""
     import torch
 
-    import electioncode
-    from electioncode.lab.training import datasets, models, runner
+    from electioncode.lab.training import contenders, datasets, models, runner
 
     check_device(args.device)
     torch.set_num_threads(args.threads)
     electioncode.set_num_threads(args.threads)
-    try:
-        schemes = _schemes(args)
+    with explained():
+        names = args.scheme or (["no-attack", "uncoded"] if args.code else ["all"])
+        file = None
+        if args.code:
+            file, names = electioncode.AllocationCode.load(args.code), [*names, "code"]
+        wanted = contenders.build(names, args.workers, args.byzantine, args.attack, seed=args.seed, file=file)
         data = datasets.load(args.data, args.train_samples, args.test_samples)
-        settings = _settings(args, data)
-        for scheme in schemes:
-            runner.check(scheme, data, settings)
+        given = {f.name: getattr(args, f.name) for f in fields(runner.Settings) if hasattr(args, f.name)}
+        settings = runner.Settings(**{**given, "model": args.model or models.default_for(data.train.shape)})
+        for contender in wanted:
+            runner.check(contender, data, settings)
         folder = args.out / (args.name or f"{data.name}-{args.workers}-{args.byzantine}-{args.attack}")
         if processes.is_first:
-            import matplotlib  # noqa: F401  (needed at the end: better missed now)
+            import matplotlib  # noqa: F401  (needed at the end: fail now if it is missing)
 
             folder.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
-        raise CommandError(str(error)) from error
-    except ImportError as error:
-        raise CommandError(missing_extra(error)) from error
     steps = runner.steps_per_epoch(data, settings)
-    model = models.build(settings.model, data.train.shape, data.num_classes)
-    num_parameters = sum(p.numel() for p in model.parameters())
+    num_parameters = sum(p.numel() for p in data.build_model(settings).parameters())
     title = (
         f"{data.name}, {settings.model} (d = {num_parameters:,}): {args.workers} workers, {args.byzantine} "
-        f"lie ({args.attack}); {settings.batch_size} images a step, {steps * settings.epochs} steps"
+        f"lie ({args.attack}); {settings.batch_size} images per step, {steps * settings.epochs} steps"
     )
     how = "in one process" if processes.world is None else f"over MPI, {args.topology}"
-    return Job(schemes, data, settings, steps, num_parameters, folder, title, how)
-
-
-def _schemes(args: argparse.Namespace) -> list[Scheme]:
-    from electioncode.codes import AllocationCode
-    from electioncode.lab.training import schemes
-
-    names = args.scheme or (["no-attack", "uncoded"] if args.code else ["all"])
-    file = None
-    if args.code:
-        file = AllocationCode.load(args.code)
-        names = [*names, "code"]
-    return schemes.build(names, args.workers, args.byzantine, args.attack, seed=args.seed, file=file)
-
-
-def _settings(args: argparse.Namespace, data: Dataset) -> Settings:
-    from electioncode.lab.training import models, runner
-
-    return runner.Settings(
-        model=args.model or models.default_for(data.train.shape),
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        lr=args.lr,
-        momentum=args.momentum,
-        milestones=tuple(args.milestones),
-        weight_decay=args.weight_decay,
-        tie=args.tie,
-        zero=args.zero,
-        seed=args.seed,
-        dropout=args.dropout,
-        max_steps=args.max_steps,
-        device=args.device,
-    )
+    return Job(wanted, data, settings, steps, num_parameters, folder, title, how)
 
 
 def _record(args: argparse.Namespace, job: Job) -> dict[str, Any]:
-    """settings.json."""
+    """Return the content of settings.json."""
     import torch
-
-    import electioncode
 
     return {
         "data": args.data,
@@ -271,8 +214,8 @@ def _record(args: argparse.Namespace, job: Job) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _progress(args: argparse.Namespace, job: Job, scheme: Scheme, first: bool) -> Iterator[Callable[[Result], None]]:
-    """What shows how far a scheme is: nothing but in rank 0."""
+def _progress(args: argparse.Namespace, job: Job, name: str, first: bool) -> Iterator[Callable[[Result], None]]:
+    """Yield a function that shows how far a run is; only the first process shows anything."""
     mode = args.progress
     if mode == "auto":
         mode = "bar" if sys.stderr.isatty() else "lines"
@@ -281,9 +224,8 @@ def _progress(args: argparse.Namespace, job: Job, scheme: Scheme, first: bool) -
     elif mode == "bar":
         from tqdm import tqdm  # type: ignore[import-untyped]
 
-        with tqdm(
-            total=args.epochs * job.steps_per_epoch, desc=f"{scheme.name:<20}", unit="step", file=sys.stderr
-        ) as bar:
+        total = args.epochs * job.steps_per_epoch
+        with tqdm(total=total, desc=f"{name:<20}", unit="step", file=sys.stderr) as bar:
 
             def advance(result: Result) -> None:
                 bar.set_postfix_str(f"accuracy {100 * result.history[-1][3]:.1f} %", refresh=False)
@@ -301,7 +243,7 @@ def _progress(args: argparse.Namespace, job: Job, scheme: Scheme, first: bool) -
                 if epoch % max(1, args.epochs // 5) and epoch < args.epochs:
                     return
                 print(
-                    f"{scheme.name:<20}  epoch {epoch:>3}/{args.epochs}  step {step:>5}  {seconds:7.1f} s  "
+                    f"{name:<20}  epoch {epoch:>3}/{args.epochs}  step {step:>5}  {seconds:7.1f} s  "
                     f"accuracy {100 * accuracy:5.1f} %",
                     file=sys.stderr,
                     flush=True,

@@ -1,11 +1,11 @@
-"""The table of figures: every curve, every setting, and what the paper claims of it."""
+"""The table of figures: every curve, every setting, and what the paper claims about it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-# What zeros and ties do: (zero, tie) of an election.
+# What zeros and ties vote: (zero, tie) of an election.
 POLICIES = {
     "abstain": ("abstain", "abstain"),  # the authors' code: sign(0) = 0, for votes and for ties
     "one bit": ("plus", "random"),
@@ -20,11 +20,11 @@ class Curve:
 
     Attributes:
         name: unique in its figure.
-        scheme: for :func:`electioncode.experiments.schemes.build`.
+        scheme: for `training.contenders.build`.
         attack: None: that of the figure.
-        policy: of `POLICIES`.
-        partitions: "drawn" or "fixed", for `electioncode.experiments.runner.Settings`.
-        panel: curves of a panel are drawn and compared together.
+        policy: one of `POLICIES`.
+        partitions: "drawn" or "fixed", see `training.Settings`.
+        panel: curves with the same panel are drawn and compared together.
         varies: whether anything in it depends on the seed; if not, one seed is enough.
     """
 
@@ -39,12 +39,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says of a figure.
+    """What the paper says about a figure.
 
     Attributes:
         text: in our words.
-        gain: points (of 100) between coded curves and the uncoded one under attack, from and to; None: not stated.
-        log: label and values at the ends of epochs 1, 2, ... of runs that the authors' published code has logged.
+        gain: percentage points between coded curves and the uncoded one under attack, from and to; None: not stated.
+        log: label -> values after epochs 1, 2, ..., from the logs of the authors' published code.
         target: the paper's reference level of the metric, 0 to 1; None: it has none.
     """
 
@@ -59,18 +59,20 @@ class Figure:
     """One (n, b) of a figure.
 
     Attributes:
-        name, title: as on the command line, and for people.
+        name: as on the command line.
+        title: for people.
         task: "amazon" or "cifar10".
-        num_workers, num_byzantine: n and b.
+        num_workers: n.
+        num_byzantine: b.
         attack: of its curves, by name.
-        batch_size: samples a step, over all partitions.
-        train_rows: of Amazon's rows; the others are held out.
-        milestones: epochs from which on the learning rate is a tenth.
-        allow_empty: Bernoulli codes may leave workers idle.
+        batch_size: samples per step, over all partitions.
         curves: what is drawn.
         claim: of the paper.
-        seeds: runs a curve, by default.
+        seeds: runs per curve, by default.
         cost: of the default run, for people.
+        milestones: epochs at which the learning rate falls to a tenth.
+        train_rows: how many of Amazon's rows to train on; the others are held out.
+        allow_empty: Bernoulli codes may leave workers idle.
     """
 
     name: str
@@ -90,7 +92,7 @@ class Figure:
 
 
 _AUTHORS, _PLUS, _RANDOM, _DRAWN = (
-    "abstain at 0 and at ties, as the authors",
+    "abstain at 0 and at ties, as the authors do",
     "one bit: 0 and ties vote +1",
     "one bit: 0 and ties vote at random",
     "abstain, rows dealt anew every epoch",
@@ -162,7 +164,7 @@ def _cifar(name: str, n: int, b: int, batch: int, codes: Sequence[str]) -> Figur
 
 
 def _beyond(figure: Figure) -> Figure:
-    """The same setting with codes of the planner and of plain design, also against colluders who know everything."""
+    """Return the same setting with planned and cyclic codes, also against colluders who know everything."""
     first = figure.curves[0]
     small = "bernoulli-2.5" if figure.num_workers == 5 else "bernoulli-3"
     planned = f"planned-{small}"
@@ -197,15 +199,15 @@ FIGURES: dict[str, Figure] = {f.name: f for g in _ALL for f in (g, _beyond(g))}
 
 
 def find(names: Sequence[str]) -> list[Figure]:
-    """Figures by name; "fig4", "fig5", "fig6" stand for their parts.
+    """Return figures by name; "fig4", "fig5", "fig6" stand for their parts.
 
-    Raises ValueError for another name.
+    Raises ValueError for any other name.
     """
     found: dict[str, Figure] = {}
     for name in names:
         parts = [name] if name in FIGURES else [f for f in FIGURES if f[:-1] == name]
         if not parts:
             known = ", ".join((*FIGURES, "fig4", "fig5", "fig6"))
-            raise ValueError(f"reproduce: figure must be one of {known}, got {name!r}")
+            raise ValueError(f"figure must be one of {known}, got {name!r}")
         found.update((part, FIGURES[part]) for part in parts)
     return list(found.values())

@@ -1,4 +1,4 @@
-"""FIGURE.png: a panel over epochs for each group of curves, one over modelled time, and the paper's claim."""
+"""FIGURE.png: one panel over epochs per group of curves, one over time, and the paper's claim."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from electioncode.lab.figures.figures import Figure
 from electioncode.lab.figures.summary import Row
-from electioncode.lab.plots import colour_of, spread
+from electioncode.lab.plots import colour_of, name_end, spread, style
 
 CLOCKS = {
     "modelled": "modelled seconds: slowest worker + votes + messages",
@@ -21,17 +21,18 @@ CLOCKS = {
 def draw(
     path: Path, figure: Figure, made: Sequence[Row], metric: str, subtitle: str, notes: Sequence[str], clock: str
 ) -> None:
-    """Draws the picture.
+    """Draw the picture.
 
     Args:
         path: of the PNG.
-        figure, made: what `summary.rows` made of the runs.
+        figure: what ran.
+        made: what `summary.rows` made of the runs.
         metric: its name.
-        subtitle: below the title: what ran.
+        subtitle: what ran, below the title.
         notes: lines below the panels: the claim and what was measured.
-        clock: of the last panel, of `CLOCKS`.
+        clock: time in the last panel, one of `CLOCKS`.
 
-    A line is the mean over the seeds, the band around it goes from the lowest to the highest. Grey: what the paper
+    A line is the mean over the seeds; the band around it goes from the lowest to the highest. Grey: what the paper
     claims, or what its authors' code has logged.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -64,10 +65,7 @@ def draw(
     for ax in axes[:count]:
         ax.set_ylim(low, high)
         ax.set_xlim(left=0)
-        ax.grid(color="#e4e4e4", linewidth=0.6)
-        ax.set_axisbelow(True)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(which="both", length=0)
+        style(ax)
     for ax in axes[::columns]:
         ax.set_ylabel(f"{metric}, %")
     for ax in axes[count:]:
@@ -78,7 +76,7 @@ def draw(
 
 
 def _lines(ax: Any, made: Sequence[Row], place: Any) -> list[tuple[float, float, str, str]]:
-    """Draws the curves; returns (end, its place, name, colour) of each."""
+    """Draw the curves; return (end, its place, name, colour) of each."""
     ends = []
     others = iter(range(len(made)))
     for row in made:
@@ -86,8 +84,8 @@ def _lines(ax: Any, made: Sequence[Row], place: Any) -> list[tuple[float, float,
         x = place(row)
         colour = colour_of(row.curve.scheme, others)
         honest = row.curve.scheme == "no-attack"
-        style: Any = (0, (4, 3)) if honest else "-"
-        ax.plot(x, values.mean(axis=0), color=colour, linestyle=style, linewidth=1.1 if honest else 1.9, zorder=3)
+        dashes: Any = (0, (4, 3)) if honest else "-"
+        ax.plot(x, values.mean(axis=0), color=colour, linestyle=dashes, linewidth=1.1 if honest else 1.9, zorder=3)
         if len(values) > 1:
             ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.13, linewidth=0, zorder=2)
         end = float(values[:, -1].mean())
@@ -116,17 +114,7 @@ def _claim(ax: Any, figure: Figure, made: Sequence[Row]) -> None:
 def _labels(ax: Any, ends: Sequence[tuple[float, float, str, str]], low: float, high: float) -> None:
     percent = [100 * (end - low) / (high - low) for end, _, _, _ in ends]
     for height, (end, x, name, colour) in zip(spread(percent, gap=5.2), ends, strict=True):
-        ax.annotate(
-            f"{name}  {end:.1f}",
-            (x, end),
-            xytext=(1.05, height / 100),
-            textcoords="axes fraction",
-            color=colour,
-            fontsize=8,
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkB": 3, "relpos": (0, 0.5)},
-            annotation_clip=False,
-        )
+        name_end(ax, f"{name}  {end:.1f}", (x, end), (1.05, height / 100), colour, 8)
 
 
 def _limits(made: Sequence[Row], figure: Figure) -> tuple[float, float]:

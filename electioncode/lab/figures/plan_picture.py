@@ -1,19 +1,18 @@
-"""The trade-off as a picture: what the busiest worker computes, over the number of liars tolerated."""
+"""The price of tolerance as a picture: what the busiest worker computes, over the number of liars tolerated."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from electioncode.codes import AllocationCode
 from electioncode.robustness.planning import candidates, mean_share, share
 
-# Seconds for each number of liars that neither the table nor a construction answers.
+# Seconds per number of liars for which neither the table nor a construction has a code.
 _SEARCH = 2.0
 
 
 def trade_off(num_workers: int, tie: str = "plus") -> list[AllocationCode]:
-    """The code with the least load for b = 0, 1, ..., (n - 1) // 2, found quickly."""
+    """Find the code with the least load for b = 0, 1, ..., (n - 1) // 2, quickly."""
     chosen: list[AllocationCode] = []
     for b in range((num_workers - 1) // 2 + 1):
         found = candidates(num_workers, b, tie=tie, time_limit=_SEARCH, most=1)
@@ -24,7 +23,7 @@ def trade_off(num_workers: int, tie: str = "plus") -> list[AllocationCode]:
 
 
 def draw(num_workers: int, path: str | os.PathLike[str], tie: str, chosen: AllocationCode) -> None:
-    """Writes the picture for n workers as PNG (or what the name's ending says); needs matplotlib."""
+    """Draw the picture for n workers as PNG (or what the file's suffix says); needs matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -35,10 +34,11 @@ def draw(num_workers: int, path: str | os.PathLike[str], tie: str, chosen: Alloc
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if num_workers % 2:
-        # From b = 1 on some rows of Algorithm 1 are full.
+        # From b = 1 on, some rows of Algorithm 1 are full.
         first = 1 / num_workers
         axes.plot(tolerated, [first, *[1.0] * (len(codes) - 1)], color="#D55E00", label="Algorithm 1, busiest worker")
-    axes.plot(tolerated, _shares(codes), "o-", color="#0072B2", label="best code found, busiest worker")
+    shares = [float(share(code)) for code in codes]
+    axes.plot(tolerated, shares, "o-", color="#0072B2", label="best code found, busiest worker")
     means = [float(mean_share(code)) for code in codes]
     axes.plot(tolerated, means, "o:", color="#56B4E9", label="best code found, mean of the workers")
     bound = [(2 * b + 1) / num_workers for b in tolerated]
@@ -52,7 +52,3 @@ def draw(num_workers: int, path: str | os.PathLike[str], tie: str, chosen: Alloc
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
     figure.savefig(path)
-
-
-def _shares(codes: Sequence[AllocationCode]) -> list[float]:
-    return [float(share(code)) for code in codes]

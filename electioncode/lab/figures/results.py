@@ -1,33 +1,30 @@
-"""What a figure leaves behind: one JSON file with every run, from which all else is made."""
+"""What a figure leaves behind: one JSON file with every run, from which tables and pictures are made."""
 
 from __future__ import annotations
 
 import json
-import platform
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-import electioncode
+from electioncode.lab.machine import describe
 
 FORMAT = "electioncode figure"
 
 
 class Results:
-    """The runs of a figure in a file, which is written anew after each of them.
+    """Keep the runs of a figure in a file, which is rewritten after each of them.
 
     Args:
         path: of the JSON file.
         figure: its name.
-        settings: what all runs share. Runs that the file already has are kept where these are the same.
+        settings: what all runs share. Runs that the file already has are kept if these are the same.
         command: as it was typed; paths in it are shortened to their last part.
-        fresh: forgets what the file has.
+        fresh: forget what the file has.
 
-    Raises ValueError where the file holds runs with other settings, or is none of this kind.
+    Raises ValueError if the file holds runs with other settings, or something else.
     """
 
     def __init__(
@@ -38,7 +35,7 @@ class Results:
             "format": FORMAT,
             "figure": figure,
             "command": shlex.join(_short(word) for word in command),
-            "machine": machine(),
+            "machine": describe(),
             "commit": commit(),
             "settings": json.loads(json.dumps(dict(settings))),
             "runs": [],
@@ -69,7 +66,7 @@ class Results:
         self.save()
 
     def save(self) -> None:
-        """Writes the file, one line a run, in one move, so that it is whole at every moment."""
+        """Write the file, one line per run, and replace the old one at once, so that it is never half written."""
         head = {key: value for key, value in self.content.items() if key != "runs"}
         runs = ",\n  ".join(json.dumps(run) for run in self.runs)
         text = json.dumps(head, indent=1)[:-2] + f',\n "runs": [\n  {runs}\n ]\n}}\n'
@@ -80,7 +77,7 @@ class Results:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The content of a file that `Results` wrote; ValueError if it is another."""
+    """Return the content of a file that `Results` wrote; ValueError for any other file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -90,37 +87,8 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def machine() -> dict[str, Any]:
-    """What ran it, without any name."""
-    import torch
-
-    config = electioncode.build_config()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "processor": _processor(),
-        "instruction_set": config["instruction_set"],
-        "gpu": gpu,
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "electioncode": electioncode.__version__,
-    }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def commit() -> str | None:
-    """The commit of the package's own checkout, with a "+" where files differ from it; None outside of one."""
+    """Return the commit of the package's own checkout, with a "+" if files differ from it; None without a checkout."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

@@ -3,138 +3,99 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from electioncode.lab.figures.figures import POLICIES, Curve, Figure
-from electioncode.lab.training import amazon, datasets
-from electioncode.lab.training.runner import Settings, Task
+from electioncode.lab.training import Settings, Task, amazon, datasets
 
-SCALES = ("full", "small")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line decides; every value but the first four departs from the figure where it is given.
-
-    Attributes:
-        data: a path; None: fetched, where that is possible.
-        scale: of `SCALES`.
-        device: of the model, as torch names it.
-        threads: of each process.
-        momentum_at: "worker" or "server".
-        epochs, max_steps, train_samples, test_samples, model, lr: of the run.
-    """
-
-    data: str | None = None
-    scale: str = "full"
-    device: str = "cpu"
-    threads: int = 1
-    momentum_at: str = "worker"
-    epochs: int | None = None
-    max_steps: int | None = None
-    train_samples: int | None = None
-    test_samples: int | None = None
-    model: str | None = None
-    lr: float | None = None
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Numbers of a task at a scale; None: everything there is, or as the figure says."""
-
-    model: str
-    epochs: int
-    lr: float
-    weight_decay: float
-    evaluations: int
-    train_samples: int | None = None
-    test_samples: int | None = None
-    halved: bool = False
-    largest_partition: int | None = None
-
-
-_SCALES = {
-    ("amazon", "full"): Scale("logistic", 8, 1e-3, 0.0, 3),
-    ("amazon", "small"): Scale("logistic", 2, 1e-3, 0.0, 3),
-    ("cifar10", "full"): Scale("resnet18", 100, 1e-4, 1e-4, 1),
-    ("cifar10", "small"): Scale("resnet18-8", 8, 2e-3, 1e-4, 1, 6000, 2000, True, 16),
+_FULL = {
+    "amazon": Settings("logistic", epochs=8, batch_size=0, lr=1e-3, dropout=0.0, evaluations=3),
+    "cifar10": Settings("resnet18", epochs=100, batch_size=0, lr=1e-4, weight_decay=1e-4, dropout=0.0),
 }
+# What the small scale changes.
+_SMALL: dict[str, dict[str, Any]] = {
+    "amazon": {"epochs": 2},
+    "cifar10": {"model": "resnet18-8", "epochs": 8, "lr": 2e-3},
+}
+_SMALL_IMAGES = {"train_samples": 6000, "test_samples": 2000, "halved": True}
+_SMALL_PARTITION = 16  # most images per partition and step
 
 
-def scale_of(figure: Figure, options: Options) -> Scale:
-    return _SCALES[figure.task, options.scale]
+def settings(figure: Figure, scale: str, changes: Mapping[str, Any]) -> Settings:
+    """Return the settings that all runs of a figure share.
+
+    Args:
+        figure: which.
+        scale: "full" or "small".
+        changes: fields of `Settings` that depart from the figure.
+    """
+    full = _FULL[figure.task]
+    chosen = replace(full, **{**(_SMALL[figure.task] if scale == "small" else {}), **changes})
+    batch_size, milestones = figure.batch_size, figure.milestones
+    if figure.task == "cifar10":
+        if scale == "small":
+            batch_size = min(batch_size, _SMALL_PARTITION * figure.num_workers)
+        milestones = tuple(round(m * chosen.epochs / full.epochs) for m in milestones)  # as early in a shorter run
+    return replace(chosen, batch_size=batch_size, milestones=milestones)
 
 
-def settings(figure: Figure, curve: Curve, seed: int, options: Options) -> Settings:
-    """What one run of a curve is trained with."""
-    scale = scale_of(figure, options)
+def of_curve(shared: Settings, curve: Curve, seed: int) -> Settings:
+    """Return the settings of one run of a curve."""
     zero, tie = POLICIES[curve.policy]
-    epochs = scale.epochs if options.epochs is None else options.epochs
-    whole = _SCALES[figure.task, "full"].epochs
-    batch = figure.batch_size
-    if scale.largest_partition is not None:
-        batch = min(batch, scale.largest_partition * figure.num_workers)
-    milestones = figure.milestones
-    if figure.task == "cifar10":  # at the same parts of a shorter run
-        milestones = tuple(round(m * epochs / whole) for m in milestones)
-    return Settings(
-        model=options.model or scale.model,
-        epochs=epochs,
-        batch_size=batch,
-        lr=options.lr or scale.lr,
-        weight_decay=scale.weight_decay,
-        milestones=milestones,
-        tie=tie,
-        zero=zero,
-        seed=seed,
-        dropout=0.0,
-        max_steps=options.max_steps,
-        partitions=curve.partitions,
-        momentum_at=options.momentum_at,
-        evaluations=scale.evaluations,
-        device=options.device,
-    )
+    return replace(shared, zero=zero, tie=tie, partitions=curve.partitions, seed=seed)
 
 
-def task(figure: Figure, options: Options) -> Task:
-    """The data of a figure, read once a process."""
-    scale = scale_of(figure, options)
-    train = scale.train_samples if options.train_samples is None else options.train_samples
-    test = scale.test_samples if options.test_samples is None else options.test_samples
+def source(figure: Figure, scale: str, path: str | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `load` takes to read a figure's data.
+
+    Args:
+        figure: which.
+        scale: "full" or "small".
+        path: of the data; None: fetched if possible.
+        changes: "train_samples" and "test_samples", if they depart from the figure.
+    """
     if figure.task == "amazon":
-        return _amazon(options.data, figure.train_rows if train is None else train, test)
-    if options.data is None:
+        return {"task": "amazon", "path": path, "train_samples": figure.train_rows, **changes}
+    if path is None:
         raise ValueError(
             f"{figure.name}: needs CIFAR-10: --data with the folder of its pickled or binary batches "
             "(https://www.cs.toronto.edu/~kriz/cifar.html), or with train/<class>/* and test/<class>/*"
         )
-    return _cifar(options.data, train, test, scale.halved)
+    return {"task": "cifar10", "path": path, **(_SMALL_IMAGES if scale == "small" else {}), **changes}
 
 
 @functools.lru_cache(maxsize=2)
-def _amazon(path: str | None, train_rows: int, test_rows: int | None) -> Task:
-    return amazon.load(path, train_rows, test_rows)
-
-
-@functools.lru_cache(maxsize=2)
-def _cifar(path: str, train: int | None, test: int | None, halved: bool) -> Task:
-    data = datasets.load(path, train, test)
+def load(
+    *,
+    task: str,
+    path: str | None,
+    train_samples: int | None = None,
+    test_samples: int | None = None,
+    halved: bool = False,
+) -> Task:
+    """Read the data of a figure, once per process."""
+    if task == "amazon":
+        assert train_samples is not None
+        return amazon.load(path, train_samples, test_samples)
+    assert path is not None
+    data = datasets.load(path, train_samples, test_samples)
     return datasets.halved(data) if halved else data
 
 
-def record(figure: Figure, options: Options, trained: Task, transport: str) -> dict[str, Any]:
-    """The settings that all runs of a figure share, for its results; equal records may be mixed."""
-    common = settings(figure, figure.curves[0], 0, options)
-    names = ("model", "epochs", "batch_size", "lr", "momentum", "weight_decay", "milestones", "max_steps")
+def record(figure: Figure, scale: str, shared: Settings, trained: Task, transport: str) -> dict[str, Any]:
+    """Return the settings that all runs of a figure share, for its results; runs with equal records may be mixed."""
+    names = (
+        "model", "epochs", "batch_size", "lr", "momentum", "weight_decay", "milestones", "max_steps", "momentum_at",
+    )  # fmt: skip
     return {
-        "scale": options.scale,
+        "scale": scale,
         "num_workers": figure.num_workers,
         "num_byzantine": figure.num_byzantine,
         "train_samples": len(trained),
         "metric": trained.metric,
         "transport": transport,
-        "momentum_at": options.momentum_at,
-        "device": options.device.partition(":")[0],
-        **{name: getattr(common, name) for name in names},
+        "device": shared.device.partition(":")[0],
+        **{name: getattr(shared, name) for name in names},
     }

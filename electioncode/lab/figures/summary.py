@@ -1,4 +1,4 @@
-"""What the runs of a figure say: one row a curve over its seeds, the modelled time, and the paper's claim."""
+"""What the runs of a figure say: one row per curve, over its seeds; the modelled time; the paper's claim."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from electioncode.lab import text
 from electioncode.lab.figures.figures import Curve, Figure
 
 LEGEND = """\
@@ -15,9 +16,9 @@ lowest and highest over the seeds. {times}"""
 TIMES = {
     "in-process": """Modelled time of a step: the busiest worker's partitions at the time measured for
 one, the votes as measured in one process, and all messages through a server's link of {bandwidth:g} Gbit/s.
-Measured: all workers in one process, each gradient once; what other programs took on a CPU is left out.""",
-    "mpi": """All times are measured at the server, with a process a
-worker over MPI; where there are fewer cores than processes, workers share them.""",
+Measured: all workers in one process, each gradient once, without the CPU time that other programs took.""",
+    "mpi": """All times are measured at the server, with one process per
+worker over MPI; with fewer cores than processes, workers share them.""",
 }
 
 
@@ -29,12 +30,10 @@ class Row:
         curve: which.
         runs: its records, by seed.
         step_seconds: modelled time of a step, the mean over the runs; over MPI the measured one.
-        ends: the metric at the end of each run, 0 to 1.
-        gain: points of 100 over the uncoded curve of its panel under the same attack, means; None where there is none.
-        below: points below the panel's curve without attack; None where there is none.
+        gain: percentage points over the uncoded curve of its panel under the same attack, means; None without one.
+        below: percentage points below the panel's curve without attack; None without one.
         times: means of (epochs, modelled seconds, measured seconds) of the tests: three lists.
-        reached: means of the same three until the metric is at the target for the first time; None where not every run
-            gets there.
+        reached: means of the same three until the metric first reaches the target; None unless every run gets there.
     """
 
     curve: Curve
@@ -47,21 +46,18 @@ class Row:
 
     @property
     def ends(self) -> list[float]:
+        """Return the metric at the end of each run, 0 to 1."""
         return [run["history"][-1][3] for run in self.runs]
 
     @property
     def mean(self) -> float:
         return statistics.fmean(self.ends)
 
-    @property
-    def is_coded(self) -> bool:
-        return self.curve.scheme not in ("no-attack", "uncoded")
-
 
 def partition_seconds(runs: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """k -> seconds for gradient, momentum and packing of one of k partitions: the median over all runs with that k.
+    """Return k -> seconds for gradient, momentum and packing of one of k partitions: the median over all such runs.
 
-    The time does not depend on the code, and what else a machine does disturbs single runs.
+    The time does not depend on the code, and other load disturbs single runs.
     """
     times: dict[int, list[float]] = {}
     for run in runs:
@@ -72,7 +68,7 @@ def partition_seconds(runs: Sequence[Mapping[str, Any]]) -> dict[int, float]:
 
 
 def undisturbed(run: Mapping[str, Any]) -> float:
-    """The part of the measured time that the run had a processor, where that can be told: with one thread, no GPU."""
+    """Return the part of the measured time that the run had a CPU, if that is known: with one thread, without a GPU."""
     alone = run["device"] == "cpu" and run["transport"] == "in-process" and run["threads"] == 1
     if not alone or run["processor_seconds"] is None or not run["seconds"]:
         return 1.0
@@ -80,9 +76,9 @@ def undisturbed(run: Mapping[str, Any]) -> float:
 
 
 def step_seconds(run: Mapping[str, Any], partition: float, bandwidth: float) -> float:
-    """Modelled time of a step: slowest worker, vote, and 2 n messages through one link of so many Gbit/s.
+    """Model the time of a step: slowest worker, vote, and 2 n messages through one link of so many Gbit/s.
 
-    Over MPI nothing needs a model: the measured time.
+    Over MPI no model is needed: returns the measured time.
     """
     if run["transport"] == "mpi":
         return run["seconds"] / max(1, run["steps"])
@@ -91,8 +87,10 @@ def step_seconds(run: Mapping[str, Any], partition: float, bandwidth: float) -> 
 
 
 def rows(figure: Figure, runs: Sequence[Mapping[str, Any]], bandwidth: float, target: float | None) -> list[Row]:
-    """One row for every curve that has runs, in the figure's order."""
-    by_curve = {c.name: sorted((r for r in runs if r["curve"] == c.name), key=_seed) for c in figure.curves}
+    """Make one row per curve that has runs, in the figure's order."""
+    by_curve = {
+        c.name: sorted((r for r in runs if r["curve"] == c.name), key=lambda r: r["seed"]) for c in figure.curves
+    }
     means = {name: statistics.fmean(r["history"][-1][3] for r in mine) for name, mine in by_curve.items() if mine}
     seconds = partition_seconds(runs)
     made = []
@@ -119,12 +117,8 @@ def rows(figure: Figure, runs: Sequence[Mapping[str, Any]], bandwidth: float, ta
     return made
 
 
-def _seed(run: Mapping[str, Any]) -> int:
-    return run["seed"]
-
-
 def target_of(figure: Figure, curve: Curve, means: Mapping[str, float]) -> float | None:
-    """The paper's reference level, or else where the uncoded curve of the panel ends."""
+    """Return the paper's reference level, or else where the uncoded curve of the panel ends."""
     if figure.claim.target is not None:
         return figure.claim.target
     uncoded = [c.name for c in figure.curves if c.panel == curve.panel and c.scheme == "uncoded" and c.name in means]
@@ -132,7 +126,7 @@ def target_of(figure: Figure, curve: Curve, means: Mapping[str, float]) -> float
 
 
 def _times(run: Mapping[str, Any], step: float) -> list[tuple[float, float, float]]:
-    """(epochs, modelled seconds, measured seconds) of each test of a run."""
+    """Return (epochs, modelled seconds, measured seconds) of each test of a run."""
     return [(epoch, steps * step, undisturbed(run) * seconds) for epoch, steps, seconds, _ in run["history"]]
 
 
@@ -160,7 +154,7 @@ def _reached(
 def table(
     figure: Figure, made: Sequence[Row], metric: str, bandwidth: float, target: float | None, transport: str
 ) -> str:
-    """The rows as aligned text, panel by panel, with a legend."""
+    """Return the rows as aligned text, panel by panel, with a legend."""
     level = figure.claim.target if target is None else target
     modelled = ["modelled s to it"] if transport == "in-process" else []
     goal = "the uncoded end" if level is None else f"{100 * level:g} %"
@@ -192,17 +186,8 @@ def table(
                 f"{statistics.fmean(undisturbed(run) * run['seconds'] for run in row.runs):.1f}",
             )
         )
-    cells = [header, *(line for line in lines if not isinstance(line, str))]
-    widths = [max(len(row[c]) for row in cells) for c in range(len(header))]
-
-    def aligned(row: Sequence[str]) -> str:
-        first, *others = (x.rjust(w) if c else x.ljust(w) for c, (x, w) in enumerate(zip(row, widths, strict=True)))
-        return "  ".join([first, *others]).rstrip()
-
-    body = [line if isinstance(line, str) else aligned(line) for line in lines]
     legend = LEGEND.format(times=TIMES[transport].format(bandwidth=bandwidth))
-    rule = aligned(["-" * w for w in widths])
-    return "\n".join([aligned(header), rule, *body, "", legend])
+    return f"{text.table(header, lines, 'lr')}\n\n{legend}"
 
 
 def _reached_cells(row: Row, modelled: bool) -> list[str]:
@@ -216,7 +201,7 @@ def _span(values: Sequence[float], digits: int) -> str:
 
 
 def verdict(figure: Figure, made: Sequence[Row]) -> list[str]:
-    """The paper's claim and what was measured beside it, a sentence a line."""
+    """Return the paper's claim and what was measured, one sentence per line."""
     said = [f"paper: {figure.claim.text}"]
     panels = list(dict.fromkeys(row.curve.panel for row in made))
     for panel in panels:
@@ -224,8 +209,8 @@ def verdict(figure: Figure, made: Sequence[Row]) -> list[str]:
         if not gains:
             continue
         where = f" ({panel})" if panel else ""
-        text = ", ".join(f"{name} {gain:+.1f}" for gain, name in gains)
-        said.append(f"here{where}: points over uncoded: {text}")
+        listed = ", ".join(f"{name} {gain:+.1f}" for gain, name in gains)
+        said.append(f"here{where}: points over uncoded: {listed}")
     first = panels[0] if panels else ""
     for label, values in figure.claim.log.items():
         scheme = "uncoded" if "uncoded" in label else "bernoulli-2"
@@ -237,7 +222,7 @@ def verdict(figure: Figure, made: Sequence[Row]) -> list[str]:
 
 
 def time_shares(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Where the time of all runs went, by the wall clock."""
+    """Say where the wall-clock time of all runs went."""
     total: dict[str, float] = {}
     for run in runs:
         for phase, seconds in run["phases"].items():
@@ -245,5 +230,5 @@ def time_shares(runs: Sequence[Mapping[str, Any]]) -> str:
     whole = sum(total.values()) or 1.0
     parts = ", ".join(f"{phase} {100 * seconds / whole:.0f} %" for phase, seconds in total.items())
     had = [run["processor_seconds"] for run in runs if run["processor_seconds"] is not None]
-    said = f", {sum(had):.0f} s of them on a processor" if len(had) == len(runs) else ""
-    return f"all runs one after another: {whole:.0f} s{said}: {parts}"
+    on_cpu = f", {sum(had):.0f} s of them on a CPU" if len(had) == len(runs) else ""
+    return f"all runs one after another: {whole:.0f} s{on_cpu}: {parts}"

@@ -1,7 +1,7 @@
 """Amazon Employee Access: nine categorical columns, encoded as the paper does, and logistic regression on them.
 
-Every row becomes one-hot over single columns, pairs and triples: of d = 263,500 coordinates exactly 129 are 1, so
-a row is the list of their numbers, and a batch touches a small part of the gradient.
+Every row becomes one-hot over single columns, pairs and triples: exactly 129 of d = 263,500 coordinates are 1. A row is
+the list of their numbers, and a batch touches a small part of the gradient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 NUM_ROWS, NUM_COLUMNS, NUM_COORDINATES = 32_769, 9, 263_500
-_OPENML = 4135  # the number of OpenML's copy
+_OPENML = 4135  # number of OpenML's copy
 _HOW = (
     "download train.csv of https://www.kaggle.com/c/amazon-employee-access-challenge/data and give its path "
     "(--data train.csv; .xz, .gz and .bz2 are read too)"
@@ -27,13 +27,13 @@ _HOW = (
 
 
 def read(path: str | Path | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Labels ``(N,)``, 0 or 1, and categories ``(N, 9)``, both int64.
+    """Return labels ``(N,)``, 0 or 1, and categories ``(N, 9)``, both int64.
 
     Args:
-        path: Kaggle's train.csv (ACTION, then nine columns), packed or not. None: OpenML's copy, fetched through
+        path: Kaggle's train.csv (ACTION, then nine columns), compressed or not. None: OpenML's copy, fetched through
             scikit-learn, which keeps it for the next time.
 
-    Raises ValueError that says what to do where the file is another one or nothing can be fetched.
+    Raises ValueError, which says what to do, if the file is a different one or nothing can be fetched.
     """
     table = _fetch() if path is None else _read_csv(Path(path))
     labels = table[:, 0]
@@ -44,7 +44,7 @@ def read(path: str | Path | None = None) -> tuple[NDArray[np.int64], NDArray[np.
 
 def _read_csv(path: Path) -> NDArray[np.int64]:
     if not path.is_file():
-        raise ValueError(f"Amazon: {path} is no file; {_HOW}")
+        raise ValueError(f"Amazon: {path} is not a file; {_HOW}")
     try:
         table = np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.int64, ndmin=2)
     except ValueError as error:
@@ -64,9 +64,9 @@ def _fetch() -> NDArray[np.int64]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             values, labels = fetch_openml(data_id=_OPENML, as_frame=False, parser="liac-arff", return_X_y=True)
-    except Exception as error:  # of many kinds: no network, no such host, a changed file
+    except Exception as error:  # of many types: no network, no such host, a changed file
         raise ValueError(f"Amazon: OpenML's copy could not be fetched ({error}); {_HOW}") from error
-    # Only which values are equal matters, so it does not matter how OpenML numbers categories.
+    # Only which values are equal matters, not how OpenML numbers the categories.
     table = np.column_stack([np.asarray(labels).astype(np.int64), np.asarray(values).astype(np.int64)])
     if table.shape != (NUM_ROWS, 1 + NUM_COLUMNS):
         raise ValueError(f"Amazon: OpenML's copy must be {NUM_ROWS} x {1 + NUM_COLUMNS}, got {table.shape}; {_HOW}")
@@ -74,15 +74,16 @@ def _fetch() -> NDArray[np.int64]:
 
 
 def encode(values: NDArray[np.integer], degree: int = 3) -> tuple[NDArray[np.int32], int]:
-    """One-hot over all combinations of up to ``degree`` columns.
+    """Encode categories as one-hot over all combinations of up to ``degree`` columns.
 
     Args:
         values: ``(N, c)`` integers, categories.
         degree: 1 to c.
 
-    Returns ``(N, m)`` int32, the numbers of the coordinates that are 1, one of each of the m combinations, and d,
-    the number of coordinates. Values that occur once in all N rows share one coordinate of their combination, and
-    so do those that occur twice.
+    Returns:
+        ``(N, m)`` int32, the number of the coordinate that is 1 for each of the m combinations, and d, the number of
+        coordinates. Values that occur once in all N rows share one coordinate of their combination, and so do those
+        that occur twice.
 
     Source: Election Coding, Section 5, and the encoding of its published code.
     """
@@ -102,27 +103,29 @@ def encode(values: NDArray[np.integer], degree: int = 3) -> tuple[NDArray[np.int
 
 
 class LogisticRegression(nn.Module):
-    """One weight a coordinate, 0 at first: the log-odds of label 1 are the sum over a row's coordinates."""
+    """Logistic regression from zero: the log-odds of label 1 are the sum of the weights of a row's coordinates."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(d))
-        self.touched: torch.Tensor | None = None  # coordinates of the gradient that are not 0
+        self.touched: torch.Tensor | None = None  # nonzero coordinates of the gradient
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """Log-odds ``(b,)`` of rows ``(b, m)``, int64."""
+        """Return the log-odds ``(b,)`` of rows ``(b, m)``, int64."""
         return self.weight[rows].sum(dim=1)
 
 
 @dataclass
 class AccessData:
-    """Rows to train on and rows held out; a `electioncode.experiments.runner.Task` tested by ROC-AUC.
+    """Rows to train on and rows held out: a `runner.Task` tested by ROC-AUC.
 
     Attributes:
         name: for tables.
-        rows, labels: ``(N, m)`` int64 and ``(N,)`` float32, to train on.
-        test_rows, test_labels: the same, held out.
-        d: the number of coordinates.
+        rows: ``(N, m)`` int64, to train on.
+        labels: ``(N,)`` float32, to train on.
+        test_rows: held out.
+        test_labels: held out.
+        d: number of coordinates.
     """
 
     metric = "AUC"
@@ -135,18 +138,18 @@ class AccessData:
     d: int
 
     def __len__(self) -> int:
-        """Training rows."""
+        """Return the number of training rows."""
         return len(self.rows)
 
     def build_model(self, settings: Any) -> nn.Module:
-        """Logistic regression from zero, whatever the settings."""
+        """Make a logistic regression from zero, whatever the settings."""
         return LogisticRegression(self.d)
 
     @torch.no_grad()
     def backward(self, model: nn.Module, indices: NDArray[np.int64], seed: int, step: int, partition: int) -> None:
-        """Leaves the gradient of the mean logistic loss of these rows in ``.grad``.
+        """Leave the gradient of the mean logistic loss of these rows in ``.grad``.
 
-        By hand, because autograd would go over all d coordinates several times for the few that rows touch.
+        Computed by hand: autograd would go over all d coordinates several times for the few that the rows touch.
         """
         assert isinstance(model, LogisticRegression)
         weight = model.weight
@@ -162,7 +165,7 @@ class AccessData:
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> float:
-        """The area under the ROC curve on the rows held out."""
+        """Return the area under the ROC curve on the rows held out."""
         from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
         device = next(model.parameters()).device
@@ -171,7 +174,7 @@ class AccessData:
 
 
 def load(path: str | Path | None, train_rows: int, test_rows: int | None = None) -> AccessData:
-    """The first ``train_rows`` rows to train on, the rest (or its first ``test_rows``) held out, as in the paper."""
+    """Read the task: the first ``train_rows`` rows to train on, the rest (or its first ``test_rows``) held out."""
     labels, values = read(path)
     end = len(labels) if test_rows is None else train_rows + test_rows
     if not 1 <= train_rows < end <= len(labels):
@@ -183,6 +186,6 @@ def load(path: str | Path | None, train_rows: int, test_rows: int | None = None)
 def make(
     rows: NDArray[np.int32], labels: Sequence[int] | NDArray[np.int64], d: int, train: slice, test: slice
 ) -> AccessData:
-    """The task of encoded rows."""
+    """Make the task of encoded rows."""
     x, y = torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(np.asarray(labels, dtype=np.float32))
     return AccessData("Amazon Employee Access", x[train], y[train], x[test], y[test], d)

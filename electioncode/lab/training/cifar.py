@@ -1,4 +1,4 @@
-"""CIFAR-10 as its authors publish it: batches as Python pickles or as plain bytes."""
+"""Read CIFAR-10 as its authors publish it: batches as Python pickles or as plain bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Of the channels of the training images, as in the paper.
+# Per channel of the training images, as in the paper.
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2023, 0.1994, 0.2010)
 
@@ -24,7 +24,7 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def find(path: str | Path) -> Path | None:
-    """The folder with the batches: ``path``, or a folder of the archives' names in it; None if there is neither."""
+    """Return the folder with the batches: ``path``, or the folder in it that an archive holds; None without either."""
     root = Path(path)
     for folder in (root, *(root / name for name in _FOLDERS)):
         if any((folder / f"{_TRAIN[0]}{suffix}").is_file() for suffix in ("", ".bin")):
@@ -33,13 +33,15 @@ def find(path: str | Path) -> Path | None:
 
 
 def read(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
-    """Training images and labels, test images and labels.
+    """Return training images and labels, test images and labels.
 
     Args:
         path: see `find`; the folder holds data_batch_1 to data_batch_5 and test_batch, or the same with ``.bin``.
 
-    Returns uint8 ``(N, 3, 32, 32)``, red, green and blue, and int64 ``(N,)``, for training and for the test.
-    Raises ValueError that names the file where one is missing or of another form.
+    Returns:
+        uint8 ``(N, 3, 32, 32)``, red, green and blue, and int64 ``(N,)``, for training and for the test.
+
+    Raises ValueError, which names the file, if one is missing or malformed.
     """
     folder = find(path)
     if folder is None:
@@ -55,7 +57,7 @@ def read(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArra
 
 
 def _read_binary(file: Path) -> Batch:
-    """Records of one label and the red, green and blue pixels, a byte each."""
+    """Read records of one label and the red, green and blue pixels, one byte each."""
     raw = np.fromfile(file, dtype=np.uint8)
     if raw.size == 0 or raw.size % (1 + _PIXELS):
         raise ValueError(f"CIFAR-10: {file} must hold records of {1 + _PIXELS} bytes, got {raw.size} bytes")
@@ -64,12 +66,12 @@ def _read_binary(file: Path) -> Batch:
 
 
 def _read_pickle(file: Path) -> Batch:
-    """A dictionary with uint8 data (N, 3072) and a list of labels."""
+    """Read a dictionary with uint8 data (N, 3072) and a list of labels."""
     try:
         content = _Unpickler(io.BytesIO(file.read_bytes()), encoding="bytes").load()
         data, labels = np.asarray(content[b"data"]), content[b"labels"]
     except (pickle.UnpicklingError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"CIFAR-10: {file} is no pickled batch: {error}") from error
+        raise ValueError(f"CIFAR-10: {file} is not a pickled batch: {error}") from error
     if data.dtype != np.uint8 or data.ndim != 2 or data.shape != (len(labels), _PIXELS):
         raise ValueError(
             f"CIFAR-10: {file} must hold uint8 data ({len(labels)}, {_PIXELS}), got {data.dtype} {data.shape}"
@@ -84,7 +86,7 @@ def _checked(pixels: NDArray[np.uint8], labels: NDArray[Any], file: Path) -> Bat
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds arrays and nothing else: a pickle can otherwise run any code."""
+    """Build arrays and nothing else: a pickle could run any code."""
 
     _ALLOWED = {  # noqa: RUF012
         ("numpy", "ndarray"),

@@ -1,4 +1,4 @@
-"""Images to train on: scikit-learn's handwritten digits, or CIFAR-10 and what is laid out like it."""
+"""Images to train on: scikit-learn's handwritten digits, CIFAR-10, or a folder of images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from torch.nn import functional
 
 from electioncode.data import augmentation_rng, partition_rng
 from electioncode.lab.training import cifar, models
-from electioncode.lab.training.resnet import batch_norms, calibrate
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm")
 
-
-# Images whose statistics batch normalisation takes for a test.
+# Number of images whose statistics batch normalisation uses in a test.
 _CALIBRATION = 2000
 
 
@@ -49,7 +47,7 @@ class ArrayImages:
 
 
 class FileImages:
-    """Images on disk, decoded when first taken and kept: a worker reads only what its partitions hold."""
+    """Images on disk, decoded when first taken and then kept: a worker reads only what its partitions hold."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = files
@@ -76,17 +74,20 @@ class FileImages:
 
 @dataclass
 class Dataset:
-    """A classification task on small images.
+    """A classification task on small images: a `runner.Task` that trains a model by name and tests its accuracy.
 
     Attributes:
         name: for tables and file names.
-        train, test: uint8 images (C, H, W).
-        train_labels, test_labels: int64, 0 to num_classes - 1.
-        scale, mean, std: a pixel becomes (pixel / scale - mean) / std; mean and std are (C,).
-        shift: augmentation moves an image by up to this many pixels each way, black moving in.
+        train: uint8 images (C, H, W).
+        train_labels: int64, 0 to num_classes - 1.
+        test: as train.
+        test_labels: as train_labels.
+        num_classes: number of classes.
+        scale: a pixel becomes (pixel / scale - mean) / std.
+        mean: (C,).
+        std: (C,).
+        shift: augmentation moves an image by up to this many pixels each way and fills in black.
         flip: augmentation mirrors half of the images left to right.
-
-    It is a `electioncode.experiments.runner.Task`: a model by name is trained on its images and tested by accuracy.
     """
 
     metric = "test accuracy"
@@ -104,17 +105,17 @@ class Dataset:
     flip: bool
 
     def __len__(self) -> int:
-        """Training images."""
+        """Return the number of training images."""
         return len(self.train)
 
     def build_model(self, settings: Any) -> nn.Module:
-        """See `electioncode.experiments.models.build`."""
+        """Make the model of the settings, see `models.build`."""
         return models.build(
             settings.model, self.train.shape, self.num_classes, seed=settings.seed, dropout=settings.dropout
         )
 
     def backward(self, model: nn.Module, indices: NDArray[np.int64], seed: int, step: int, partition: int) -> None:
-        """Leaves the gradient of a partition at a step in ``.grad``: the same bits wherever it is computed."""
+        """Leave the gradient of a partition at a step in ``.grad``: the same bits wherever it is computed."""
         device = next(model.parameters()).device
         images, labels = self.train_batch(indices, augmentation_rng(seed, step, partition))
         model.train()
@@ -125,13 +126,13 @@ class Dataset:
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, batch_size: int = 500) -> float:
-        """The share of test images that the model gets right, 0 to 1."""
+        """Return the share of test images that the model gets right, 0 to 1."""
         device = next(model.parameters()).device
         model.eval()
-        if batch_norms(model):
+        if models.batch_norms(model):
             some = _some(len(self.train), min(_CALIBRATION, len(self.train)), "evaluate")
             parts = [some[i : i + batch_size] for i in range(0, len(some), batch_size)]
-            calibrate(model, (self.train_batch(part, augmentation_rng(0, 0, 0))[0].to(device) for part in parts))
+            models.calibrate(model, (self.train_batch(part, augmentation_rng(0, 0, 0))[0].to(device) for part in parts))
         right = 0
         for start in range(0, len(self.test), batch_size):
             images, labels = self.test_batch(start, start + batch_size)
@@ -139,12 +140,12 @@ class Dataset:
         return right / len(self.test)
 
     def train_batch(self, indices: NDArray[np.int64], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Augmented images, float32 (b, C, H, W), and labels, int64 (b,); all randomness is rng's."""
+        """Return augmented images, float32 (b, C, H, W), and labels, int64 (b,); all randomness comes from rng."""
         images = augment(self.train.take(indices), self.shift, self.flip, rng)
         return self.normalise(images), torch.from_numpy(self.train_labels[indices])
 
     def test_batch(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Test images ``start`` to ``end - 1`` as they are, and their labels."""
+        """Return test images ``start`` to ``end - 1``, not augmented, and their labels."""
         images = self.test.take(np.arange(start, min(end, len(self.test))))
         return self.normalise(images), torch.from_numpy(self.test_labels[start:end])
 
@@ -156,9 +157,9 @@ class Dataset:
 
 
 def augment(images: NDArray[np.uint8], shift: int, flip: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Moves (and mirrors) every image at random: (b, C, H, W) to the same shape.
+    """Move (and mirror) every image at random: (b, C, H, W) to the same shape.
 
-    With ``shift=4, flip=True`` it is the paper's crop of 32 with a padding of 4, and horizontal flip.
+    ``shift=4, flip=True`` is the paper's: a crop of 32 pixels with a padding of 4, and a horizontal flip.
     """
     count, _, height, width = images.shape
     if shift:
@@ -174,7 +175,7 @@ def augment(images: NDArray[np.uint8], shift: int, flip: bool, rng: np.random.Ge
 
 
 def digits(train_samples: int | None = None, test_samples: int | None = None) -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, 8x8 pixels of 0 to 16: 1,437 to train on, 360 to test.
+    """Load scikit-learn's 1,797 handwritten digits, 8x8 pixels of 0 to 16: 1,437 to train on, 360 to test.
 
     The split is one fixed permutation, so that every seed is tested on the same images.
     """
@@ -201,10 +202,10 @@ def digits(train_samples: int | None = None, test_samples: int | None = None) ->
 
 
 def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """scikit-learn's digits: uint8 (1797, 8, 8) and int64 (1797,).
+    """Return scikit-learn's digits: uint8 (1797, 8, 8) and int64 (1797,).
 
-    Equals ``load_digits().images.astype(np.uint8), load_digits().target``, read from scikit-learn's own file
-    where it is: importing scikit-learn costs each of many processes most of a second.
+    Equals ``load_digits().images.astype(np.uint8), load_digits().target``, but reads scikit-learn's own file if it is
+    there: importing scikit-learn would cost each of many processes most of a second.
     """
     spec = importlib.util.find_spec("sklearn")
     if spec is None:
@@ -221,15 +222,15 @@ def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def image_folder(path: str | Path, train_samples: int | None = None, test_samples: int | None = None) -> Dataset:
-    """A folder in CIFAR-10's layout: ``train/<class>/*`` and ``test/<class>/*``, images of one size.
+    """Load a folder with ``train/<class>/*`` and ``test/<class>/*``, images of one size.
 
     Args:
         path: the folder that holds ``train`` and ``test``. Classes are numbered in the order of their names.
-        train_samples, test_samples: uses this many images, drawn from all classes by one fixed permutation.
+        train_samples: use this many images, drawn from all classes by one fixed permutation.
+        test_samples: the same for the test.
 
-    Images are read as RGB and normalised with CIFAR-10's mean and deviation; augmentation is the paper's
-    (padding of an eighth of the width, and horizontal flip). Raises ValueError that names the folder where it
-    has another layout.
+    Images are read as RGB and normalised with CIFAR-10's mean and deviation; augmentation is the paper's (padding of
+    an eighth of the width, and horizontal flip). Raises ValueError, which names the folder, for any other layout.
     """
     root = Path(path)
     for part in ("train", "test"):
@@ -253,11 +254,12 @@ def image_folder(path: str | Path, train_samples: int | None = None, test_sample
 
 
 def batches(path: str | Path, train_samples: int | None = None, test_samples: int | None = None) -> Dataset:
-    """CIFAR-10 as its authors publish it: a folder of pickled or binary batches, see `cifar.read`.
+    """Load CIFAR-10 as its authors publish it: a folder of pickled or binary batches, see `cifar.read`.
 
     Args:
-        path: the folder that holds the batches, or one that holds the folder as it comes out of the archive.
-        train_samples, test_samples: uses this many images, drawn from all classes by one fixed permutation.
+        path: the folder that holds the batches, or one that holds the folder from the archive.
+        train_samples: use this many images, drawn from all classes by one fixed permutation.
+        test_samples: the same for the test.
     """
     images, labels, test_images, test_labels = cifar.read(path)
     keep = _some(len(images), train_samples, "CIFAR-10: train_samples")
@@ -274,7 +276,7 @@ def _cifar_like(
     test_labels: NDArray[np.int64],
     num_classes: int,
 ) -> Dataset:
-    """With the paper's normalisation and augmentation (for 32 pixels, a crop with a padding of 4)."""
+    """Make a dataset with the paper's normalisation and augmentation."""
     return Dataset(
         name=name,
         train=train,
@@ -291,7 +293,7 @@ def _cifar_like(
 
 
 def load(data: str | Path, train_samples: int | None = None, test_samples: int | None = None) -> Dataset:
-    """``"digits"``, or the path of CIFAR-10's batches or of an image folder."""
+    """Load ``"digits"``, or CIFAR-10's batches or an image folder from their path."""
     if data == "digits":
         return digits(train_samples, test_samples)
     make = batches if cifar.find(data) else image_folder
@@ -299,7 +301,7 @@ def load(data: str | Path, train_samples: int | None = None, test_samples: int |
 
 
 def halved(data: Dataset) -> Dataset:
-    """The same images with every 2 x 2 pixels averaged, all in memory: a quarter of the work."""
+    """Return the same images with every 2 x 2 pixels averaged, all in memory: a quarter of the work."""
 
     def shrink(images: Images) -> ArrayImages:
         x = images.take(np.arange(len(images)))
@@ -312,7 +314,7 @@ def halved(data: Dataset) -> Dataset:
 
 
 def _some(total: int, wanted: int | None, argument: str) -> NDArray[np.int64]:
-    """Indices of ``wanted`` of ``total`` samples; None: all, in order."""
+    """Draw the indices of ``wanted`` of ``total`` samples; None: all, in order."""
     if wanted is None:
         return np.arange(total)
     if not 1 <= wanted <= total:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: summary.json, settings.json, history.csv, and the table on the screen."""
+"""What a run leaves behind: summary.json, settings.json, history.csv, and a table on the screen."""
 
 from __future__ import annotations
 
@@ -8,50 +8,52 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from electioncode.lab import text
+from electioncode.lab.training.contenders import Contender
 from electioncode.lab.training.runner import Result
-from electioncode.lab.training.schemes import Scheme
 
 LEGEND = """\
 k: partitions of the batch; r: partitions a worker computes on average; largest load: share of the batch
-that the busiest worker computes; computed: how often all workers together compute the batch; bytes/step: a
-worker sends. same as reference: are the parameters at the end, bit for bit, those of the run without attack
+that the busiest worker computes; computed: how often all workers together compute the batch; bytes/step: sent
+by one worker. same as reference: are the parameters at the end, bit for bit, those of the run without attack
 over the same partitions? ('-': the code promises nothing against so many attackers.)"""
 HISTORY_COLUMNS = ("scheme", "epoch", "step", "seconds", "test_accuracy")
 
 
-def entry(scheme: Scheme, result: Result, bytes_sent: int, replicas_identical: bool) -> dict[str, Any]:
-    """One entry of summary.json.
+def entry(contender: Contender, result: Result, bytes_sent: int, replicas_identical: bool) -> dict[str, Any]:
+    """Return one entry of summary.json.
 
     Args:
-        scheme, result: of the process that evaluates.
+        contender: what ran.
+        result: of the process that evaluates.
         bytes_sent: payload bytes of all workers together, over the whole run.
         replicas_identical: every process ended with the same parameters, bit for bit.
     """
-    code = scheme.code
+    code = contender.code
     return {
-        "scheme": scheme.name,
+        "scheme": contender.name,
         "code": code.name,
         "num_workers": code.num_workers,
-        "num_byzantine": len(scheme.attackers),
-        "byzantine_workers": list(scheme.attackers),
+        "num_byzantine": len(contender.attackers),
+        "byzantine_workers": list(contender.attackers),
         "num_partitions": code.num_partitions,
         "redundancy": code.redundancy,
         "max_load": code.max_load,
         "batches_computed": int(code.allocation.sum()) / code.num_partitions,
-        "attack": scheme.attack if scheme.attackers else None,
+        "attack": contender.attack if contender.attackers else None,
         "test_accuracy": result.history[-1][3],
         "seconds": round(result.seconds, 3),
         "steps": result.steps,
         "bytes_sent_per_worker_per_step": bytes_sent / max(1, result.steps * code.num_workers),
         "parameters_sha256": result.parameters_sha256,
         "replicas_identical": replicas_identical,
-        "reference": scheme.reference,
+        "reference": contender.reference,
         "identical_to_reference": None,
     }
 
 
 def compare(summary: Sequence[dict[str, Any]]) -> None:
-    """Fills ``identical_to_reference``: None where there is no reference, or it was not run."""
+    """Fill in ``identical_to_reference``: None if there is no reference, or it was not run."""
     digests = {row["scheme"]: row["parameters_sha256"] for row in summary}
     for row in summary:
         if row["reference"] in digests:
@@ -64,7 +66,7 @@ def write(
     summary: Sequence[Mapping[str, Any]],
     histories: Mapping[str, Sequence[tuple[float, int, float, float]]],
 ) -> None:
-    """Writes summary.json, settings.json and history.csv into ``folder``, replacing what is there."""
+    """Write summary.json, settings.json and history.csv into ``folder``, replacing what is there."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (("summary.json", list(summary)), ("settings.json", dict(settings))):
         (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -77,7 +79,7 @@ def write(
 
 
 def table(summary: Sequence[Mapping[str, Any]]) -> str:
-    """The summary as aligned text, a legend below it."""
+    """Return the summary as aligned text with a legend."""
     header = (
         "scheme", "attack", "k", "r", "largest load", "computed",
         "accuracy", "seconds", "bytes/step", "same as reference",
@@ -97,18 +99,7 @@ def table(summary: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in summary
     ]
-    widths = [max(len(row[c]) for row in (header, *rows)) for c in range(len(header))]
-    left = {0, 1, len(header) - 1}
-
-    def line(cells: Sequence[str]) -> str:
-        aligned = (
-            cell.ljust(width) if c in left else cell.rjust(width)
-            for c, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "  ".join(aligned).rstrip()
-
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([line(header), rule, *map(line, rows), "", LEGEND])
+    return f"{text.table(header, rows, 'llrrrrrrrl')}\n\n{LEGEND}"
 
 
 def _same(row: Mapping[str, Any]) -> str:

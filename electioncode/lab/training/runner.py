@@ -1,4 +1,4 @@
-"""Trains one scheme, over whichever transport: the loop that a user would write, with a clock."""
+"""Train one contender over any transport: the loop that a user would write, with a clock."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from torch import nn
 from electioncode.data import Batches
 from electioncode.election import Election
 from electioncode.lab.training import partitions
-from electioncode.lab.training.host import HostCopy, needs_copy
-from electioncode.lab.training.schemes import Scheme
+from electioncode.lab.training.contenders import Contender
 from electioncode.lab.training.server_momentum import ServerMomentum
 from electioncode.optim import Signum
 from electioncode.transport import Transport
@@ -29,19 +28,19 @@ class Task(Protocol):
     """What is trained and tested; the same at every process.
 
     Attributes:
-        metric: what `evaluate` returns, for tables: larger is better.
+        metric: name of what `evaluate` returns, for tables; larger is better.
     """
 
     metric: str
 
     def __len__(self) -> int:
-        """Training samples."""
+        """Return the number of training samples."""
         ...
 
     def build_model(self, settings: Any) -> nn.Module: ...
 
     def backward(self, model: nn.Module, indices: NDArray[np.int64], seed: int, step: int, partition: int) -> None:
-        """Leaves the gradient of the mean loss of these samples in ``.grad``: the same bits wherever it is computed."""
+        """Leave the gradient of the mean loss of these samples in ``.grad``: the same bits wherever it is computed."""
         ...
 
     def evaluate(self, model: nn.Module) -> float: ...
@@ -49,23 +48,25 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """What all schemes of a run have in common.
+    """What all contenders of a run have in common.
 
     Attributes:
-        model: for :func:`electioncode.experiments.models.build`.
+        model: for `models.build`.
         epochs: passes over the training samples.
-        batch_size: samples a step, over all partitions.
-        lr, momentum, weight_decay: of :class:`electioncode.Signum`.
-        milestones: the learning rate is a tenth from each of these epochs on (counted from 0).
-        tie, zero: policies of :class:`electioncode.Election`.
+        batch_size: samples per step, over all partitions.
+        lr: of :class:`electioncode.Signum`.
+        momentum: of Signum.
+        weight_decay: of Signum.
+        milestones: the learning rate falls to a tenth at each of these epochs (counted from 0).
+        tie: policy of :class:`electioncode.Election`.
+        zero: policy of the election.
         seed: of everything random: parameters, batches, augmentation, dropout, ties.
         dropout: probability.
-        max_steps: stops an epoch after this many steps; None: no limit.
+        max_steps: end each epoch after this many steps; None: no limit.
         partitions: "drawn" anew every epoch, or "fixed", see `partitions`.
         momentum_at: "worker", as in the paper, or "server", see `ServerMomentum`.
-        evaluations: tests an epoch, at its end and evenly before.
+        evaluations: tests per epoch, at its end and evenly before.
         device: of the model, as torch names it.
-        host_copy: votes and updates on the CPU, whatever the device; None: where the package cannot do otherwise.
     """
 
     model: str
@@ -84,7 +85,6 @@ class Settings:
     momentum_at: str = "worker"
     evaluations: int = 1
     device: str = "cpu"
-    host_copy: bool | None = None
 
 
 PHASES = ("gradient", "cast", "vote", "evaluation")
@@ -95,14 +95,14 @@ class Result:
     """What one process saw of a training run.
 
     Attributes:
-        history: (epochs, steps, seconds so far, the task's metric), from 0 epochs on; empty where not evaluated.
+        history: (epochs, steps, seconds so far, the task's metric), from 0 epochs on; empty if not evaluated.
         seconds: wall-clock time of the training steps, without the evaluations of this process.
-        processor_seconds: the same in time that this process had a processor: what else the machine does adds nothing.
-        phases: where the time went, by the wall clock: seconds of "gradient", "cast" (momentum and packing), "vote"
-            (local and global majority, and update) and "evaluation".
-        gradients: gradients of a partition that this process computed.
+        processor_seconds: CPU time of this process, unaffected by other load.
+        phases: wall-clock seconds of "gradient", "cast" (momentum and packing), "vote" (local and global majority, and
+            update) and "evaluation".
+        gradients: number of partition gradients that this process computed.
         steps: optimizer steps.
-        bytes_sent: payload bytes that the workers of this process sent.
+        bytes_sent: payload bytes sent by the workers of this process.
         parameters_sha256: of the parameters at the end, see `digest`.
     """
 
@@ -117,21 +117,21 @@ class Result:
 
 
 def steps_per_epoch(task: Task, settings: Settings) -> int:
-    """Steps of an epoch: whole global batches only, at most ``settings.max_steps``."""
+    """Return the steps of an epoch: whole global batches only, at most ``settings.max_steps``."""
     steps = Batches(len(task), settings.batch_size, 1).steps_per_epoch
     return steps if settings.max_steps is None else min(steps, settings.max_steps)
 
 
-def check(scheme: Scheme, task: Task, settings: Settings) -> None:
-    """Raises the ValueError of what could not be trained, before anything is."""
-    _batches(scheme, task, settings)
+def check(contender: Contender, task: Task, settings: Settings) -> None:
+    """Raise the ValueError that training would raise, before anything is trained."""
+    _batches(contender, task, settings)
     if settings.momentum_at not in MOMENTUM_AT:
         raise ValueError(f"Settings: momentum_at must be one of {MOMENTUM_AT}, got {settings.momentum_at!r}")
     Signum(task.build_model(settings).parameters(), settings.lr, settings.momentum, settings.weight_decay)
 
 
 def train(
-    scheme: Scheme,
+    contender: Contender,
     task: Task,
     settings: Settings,
     transport: Transport,
@@ -139,27 +139,25 @@ def train(
     evaluate: bool = True,
     on_step: Callable[[Result], None] = lambda result: None,
 ) -> Result:
-    """Trains one model with one scheme.
+    """Train one model by the votes of one contender.
 
     Args:
-        scheme: the code and its attackers.
-        task: the same at every process.
-        settings: the same at every process.
-        transport: of this scheme alone; every process of it calls `train`. A process without workers (the
+        contender: the code and its attackers.
+        task: the same in every process.
+        settings: the same in every process.
+        transport: used for this run alone; every process of it calls `train`. A process without workers (the
             server) loads no training sample and computes no gradient.
-        evaluate: tests before the first and after every epoch, in this process.
+        evaluate: test before the first and after every epoch, in this process.
         on_step: called after every step and every evaluation.
 
-    Where several workers live in this process, the gradient of a partition is computed once for all of them;
-    over MPI every worker computes its own. Both end with the same parameters, bit for bit, if torch uses the
-    same number of threads and the machines are alike.
+    The gradient of a partition is computed once for all workers of this process; over MPI every worker computes its
+    own. Both end with the same parameters, bit for bit, if torch uses the same number of threads and the machines are
+    alike.
     """
     model = task.build_model(settings).to(settings.device)
-    election = scheme.election(transport, seed=settings.seed, tie=settings.tie, zero=settings.zero)
-    copied = needs_copy(settings.device, scheme.attack) if settings.host_copy is None else settings.host_copy
-    host = HostCopy(model.parameters()) if copied else None
-    optimizer = _optimizer(host.parameters if host else model.parameters(), settings, election)
-    batches = _batches(scheme, task, settings)
+    election = contender.election(transport, seed=settings.seed, tie=settings.tie, zero=settings.zero)
+    optimizer = _optimizer(model.parameters(), settings, election)
+    batches = _batches(contender, task, settings)
     epoch_steps = steps_per_epoch(task, settings)
     tests = {round(epoch_steps * i / settings.evaluations) for i in range(1, settings.evaluations + 1)}
     result = Result()
@@ -182,13 +180,9 @@ def train(
             for partition in election.partitions:
                 task.backward(model, batches.indices(step, partition), batches.seed, step, partition)
                 clock.add("gradient")
-                if host:
-                    host.fetch_gradients()
                 optimizer.cast(partition)
                 clock.add("cast")
             optimizer.step()
-            if host:
-                host.put_values()
             clock.add("vote")
             result.steps += 1
             result.gradients += len(election.partitions)
@@ -202,8 +196,8 @@ def train(
     return result
 
 
-def _batches(scheme: Scheme, task: Task, settings: Settings) -> Batches:
-    k = scheme.code.num_partitions
+def _batches(contender: Contender, task: Task, settings: Settings) -> Batches:
+    k = contender.code.num_partitions
     return partitions.make(settings.partitions, len(task), settings.batch_size, k, settings.seed)
 
 
@@ -219,7 +213,7 @@ def _optimizer(parameters: Any, settings: Settings, election: Election) -> Signu
 
 
 class _Clock:
-    """Adds the time since the last call to a phase; waits for the device first, so that it counts where it is spent."""
+    """Add the time since the last call to a phase, after waiting for the device, so that its work counts there."""
 
     def __init__(self, result: Result, device: str) -> None:
         self._result = result
@@ -240,7 +234,7 @@ class _Clock:
 
 
 def digest(model: nn.Module) -> str:
-    """SHA-256 of all parameters, in order, as little-endian bytes: equal exactly where every bit is."""
+    """Return the SHA-256 of all parameters, in order, as little-endian bytes."""
     sha = hashlib.sha256()
     for parameter in model.parameters():
         array = parameter.detach().cpu().contiguous().numpy()

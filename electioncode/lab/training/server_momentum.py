@@ -1,4 +1,4 @@
-"""Momentum at the server, on the elected signs: what the authors' published code does."""
+"""Momentum at the server, on the elected signs, as in the authors' published code."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from electioncode.votes import PackedSigns
 
 
 class ServerMomentum(Signum):
-    """SignSGD with majority vote whose update has momentum, in place of the votes::
+    """Step by majority vote with momentum in the update, not in the votes::
 
         v <- momentum * v + (winner + weight_decay * p)
         p <- p - lr * v
 
-    The paper has momentum at the workers (`electioncode.Signum`); its published CIFAR-10 code has it here. A step is
-    up to 1 / (1 - momentum) times as long. Arguments as for Signum, with an election.
+    The paper has momentum at the workers (`electioncode.Signum`); its published CIFAR-10 code has it here. Steps are up
+    to 1 / (1 - momentum) times as long. Takes the arguments of Signum, with an election.
     """
 
     def __init__(self, params: Any, lr: float, momentum: float, weight_decay: float, *, election: Any) -> None:

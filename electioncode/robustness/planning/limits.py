@@ -1,4 +1,4 @@
-"""What no code can do: bounds on copies and loads that the planner prunes with and names in its errors."""
+"""Bound what any code can do: copies and loads that the planner prunes with and names in its errors."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from functools import lru_cache
 from electioncode.robustness.bounds import smallest_copies
 from electioncode.robustness.tolerance import deciding_sides
 
+# The mean takes k^3 operations on fractions; with more partitions only the copies are counted.
+_MEAN_PARTITIONS = 63
+
 
 def copies_needed(num_byzantine: int, num_partitions: int, tie: str) -> Fraction:
-    """Least mean number of workers that must hold a partition; see `electioncode.bounds.smallest_copies`."""
+    """Return the least mean number of workers that must hold a partition; see `electioncode.bounds.smallest_copies`."""
     copies = Fraction(smallest_copies(num_byzantine))
     return copies / 2 if tie == "random" and num_partitions % 2 == 0 else copies
 
 
 @lru_cache(maxsize=1 << 16)
 def _mean_vote(k: int, pluses: int, load: int, tie: int) -> Fraction:
-    """Mean honest vote of a worker with ``load`` partitions over the sign vectors with ``pluses`` entries +1."""
+    """Return the mean honest vote of a worker with ``load`` partitions over the sign vectors with ``pluses`` +1."""
     total = 0
     for held in range(max(0, load - (k - pluses)), min(load, pluses) + 1):
         vote = 1 if 2 * held > load else -1 if 2 * held < load else tie
@@ -26,17 +29,13 @@ def _mean_vote(k: int, pluses: int, load: int, tie: int) -> Fraction:
     return Fraction(total, math.comb(k, load)) if load else Fraction(0)
 
 
-# The mean takes k^3 operations on fractions; with more partitions only the copies are counted.
-_MEAN_PARTITIONS = 63
-
-
 @lru_cache(maxsize=1 << 12)
 def smallest_load(num_workers: int, num_byzantine: int, num_partitions: int, tie: str = "plus") -> int | None:
-    """A lower bound on the largest load of any code of this size; None where there is no code at all.
+    """Return a lower bound on the largest load of any code of this size; None if there is no such code.
 
-    The least margin over a deciding layer is at most the mean margin, and the mean depends on the row weights
-    alone. So some mixture of weights must reach the required margin in the mean, on every deciding layer.
-    Together with the copies that every partition needs this excludes most loads.
+    The least margin over a deciding layer is at most the mean margin, and the mean depends on the row weights alone. So
+    some mixture of weights must reach the required margin in the mean, on every deciding layer. Together with the
+    copies that every partition needs, this excludes most loads.
     """
     n, k, b = num_workers, num_partitions, num_byzantine
     sides = deciding_sides(k, tie)
@@ -59,7 +58,7 @@ def smallest_load(num_workers: int, num_byzantine: int, num_partitions: int, tie
 
 
 def _mixture_is_nonnegative(points: list[tuple[Fraction, Fraction]]) -> bool:
-    """Whether some convex combination of points in the plane has no negative coordinate."""
+    """Return whether some convex combination of points in the plane has no negative coordinate."""
     for x, y in points:
         for u, v in points:
             if x >= 0 and v >= 0:

@@ -1,21 +1,22 @@
-"""Choosing a code: candidates from every source, each certified, the best first."""
+"""Choose a code: candidates from every source, each certified, the best first."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
 from electioncode.codes import MAX_PARTITIONS, MAX_WORKERS, AllocationCode, deterministic
-from electioncode.core import integer
+from electioncode.core import choice, integer, number
 from electioncode.robustness.bounds import smallest_copies
 from electioncode.robustness.planning import constructions, limits, row_types, table
 from electioncode.robustness.tolerance import TIES, Tolerance, tolerance
 
 OBJECTIVES = ("max_load", "redundancy", "balanced")
-# Partitions tried where the number is free; beyond, loads only grow (see `limits.smallest_load`).
+# The most partitions tried where the number is free; with more, loads only grow (see `limits.smallest_load`).
 _FREE_PARTITIONS = 13
 # Packings of more partitions take long to find and to certify.
 _PACKED_PARTITIONS = 101
@@ -29,33 +30,31 @@ class Request:
     num_byzantine: int
     num_partitions: int | None
     max_load: int | Fraction | None
+    objective: str
     tie: str
     allow_idle: bool
 
     def cap(self, k: int) -> int:
-        """Largest number of partitions that a worker may hold if there are k."""
+        """Return the largest number of partitions that a worker may hold if there are k."""
         if self.max_load is None:
             return k
         return min(k, self.max_load if isinstance(self.max_load, int) else math.floor(self.max_load * k))
 
     def fits(self, code: AllocationCode) -> bool:
-        if not self.allow_idle and not code.allocation.any(axis=1).all():
-            return False
-        return code.max_load <= self.cap(code.num_partitions)
+        """Return whether the loads of a code are as requested; its tolerance is for the certificate."""
+        fits = code.max_load <= self.cap(code.num_partitions)
+        return fits and (self.allow_idle or bool(code.allocation.any(axis=1).all()))
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A code and what is known of it.
 
-    Attributes
-    ----------
-    code : AllocationCode
-        Its ``num_byzantine`` is the certified tolerance.
-    certificate : Tolerance
-    source : str
-        Where it comes from: "copies", "copies and full rows", "full rows", "packing", "row types" (integer
-        program), "table" or "Algorithm 1".
+    Attributes:
+        code: its num_byzantine is the certified tolerance.
+        certificate: the answer of `electioncode.tolerance`.
+        source: where it comes from: "copies", "copies and full rows", "full rows", "packing", "row types" (integer
+            program), "table" or "Algorithm 1".
     """
 
     code: AllocationCode
@@ -64,25 +63,27 @@ class Candidate:
 
     @property
     def share(self) -> Fraction:
-        """Part of the batch that the busiest worker computes, max_load / k: the time of a step."""
+        """Return `share` of the code."""
         return share(self.code)
 
     @property
     def mean_share(self) -> Fraction:
-        """Part of the batch that a worker computes on average, redundancy / k."""
+        """Return `mean_share` of the code."""
         return mean_share(self.code)
 
 
 def share(code: AllocationCode) -> Fraction:
+    """Return the part of the batch that the busiest worker computes, max_load / k: the time of a step."""
     return Fraction(code.max_load, code.num_partitions)
 
 
 def mean_share(code: AllocationCode) -> Fraction:
+    """Return the part of the batch that a worker computes on average, redundancy / k."""
     return Fraction(code.num_ones, code.num_workers * code.num_partitions)
 
 
 def _rank(code: AllocationCode, objective: str) -> tuple[Fraction, ...]:
-    """Smaller is better; at the end fewer partitions, whose gradients carry more signal (the paper, Remark 2)."""
+    """Rank codes, the best lowest; ties go to fewer partitions, whose gradients carry more signal (paper, Remark 2)."""
     largest, mean, k = share(code), mean_share(code), Fraction(code.num_partitions)
     if objective == "max_load":
         return largest, mean, k
@@ -102,54 +103,32 @@ def plan(
     allow_idle: bool = True,
     time_limit: float = 30.0,
 ) -> AllocationCode:
-    """The best code found that certainly tolerates ``num_byzantine`` workers.
+    """Find the best code that provably tolerates ``num_byzantine`` workers.
 
-    Parameters
-    ----------
-    num_workers : int
-        n, 1..4095.
-    num_byzantine : int
-        b >= 0.
-    num_partitions : int or None
-        k, 1..4095. None: free.
-    max_load : int, float, Fraction or None
-        The most that a worker may compute: an int in partitions, a float or Fraction in (0, 1] as a share of
-        the batch.
-    objective : str
-        What to make small. "max_load": the share of the busiest worker (max row weight / k), and so the time
-        of a step. "redundancy": the mean share. "balanced": the sum of both. Equal codes are told apart by the
-        other measure and then by fewer partitions.
-    tie : str
-        The tie policy that the code is certified for. Codes with odd k hold for every policy.
-    allow_idle : bool
-        Whether workers may be left without partitions.
-    time_limit : float
-        Seconds for searching; certifying the result comes on top.
+    Args:
+        num_workers: n, 1..4095.
+        num_byzantine: b, 0..4095.
+        num_partitions: k, 1..4095; None: free.
+        max_load: the most that a worker may compute: an int in partitions, 1..4095, a float or Fraction in (0, 1] as a
+            share of the batch; None: no limit.
+        objective: what to minimise. "max_load": the share of the busiest worker (max row weight / k), and so the time
+            of a step. "redundancy": the mean share. "balanced": the sum of both. Equal codes are ranked by the other
+            measure and then by fewer partitions.
+        tie: the tie policy that the code is certified for. Codes with odd k hold for every policy.
+        allow_idle: whether workers may be left without partitions.
+        time_limit: seconds for searching; certifying the result comes on top.
 
-    Returns
-    -------
-    AllocationCode
-        Its ``num_byzantine`` is its exact tolerance, at least the one asked for. Up to 9 partitions the least
-        load is proven by integer programs unless time runs out; redundancy is proven wherever each partition
-        has 2b + 1 copies. For more partitions the codes are the best known, not the best possible.
+    Returns:
+        A code whose num_byzantine is its exact tolerance, at least the one requested. Up to 9 partitions the least load
+        is proven by integer programs unless time runs out; redundancy is proven wherever each partition has 2b + 1
+        copies. For more partitions the codes are the best known, not the best possible.
 
-    Raises
-    ------
-    ValueError
-        If no code can do it, with the bound that forbids it; or if none was found, and that none is excluded.
+    Raises:
+        TypeError, ValueError: an argument is not as above.
+        ValueError: also if a bound, which the error names, forbids any such code, or if none was found.
     """
     request = _request(num_workers, num_byzantine, num_partitions, max_load, objective, tie, allow_idle)
-    found = candidates(
-        num_workers,
-        num_byzantine,
-        num_partitions,
-        max_load,
-        objective,
-        tie=tie,
-        allow_idle=allow_idle,
-        time_limit=time_limit,
-        most=1,
-    )
+    found = _certified(request, time_limit, most=1)
     if not found:
         raise ValueError(_why_not(request))
     return found[0].code
@@ -167,21 +146,25 @@ def candidates(
     time_limit: float = 30.0,
     most: int = 10,
 ) -> list[Candidate]:
-    """The best codes of every source for a request of `plan`, best first, at most ``most`` of them.
+    """Find the best codes of every source for a request of `plan`, best first, at most ``most`` of them.
 
-    Every one is certified by `electioncode.tolerance`; the list is empty if none was found.
-    Raises ValueError where a bound forbids any.
+    Arguments and errors are those of `plan`, but if no code was found, though no bound forbids one, the list is empty.
+    Every code is certified by `electioncode.tolerance`.
     """
     request = _request(num_workers, num_byzantine, num_partitions, max_load, objective, tie, allow_idle)
+    return _certified(request, time_limit, most)
+
+
+def _certified(request: Request, time_limit: float, most: int) -> list[Candidate]:
     _check_bounds(request)
     unique: dict[AllocationCode, str] = {}
-    for code, source in _codes(request, objective, time.perf_counter() + time_limit):
+    for code, source in _codes(request, time.perf_counter() + time_limit):
         if request.fits(code):
             unique.setdefault(code, source)
     certified: list[Candidate] = []
-    for code in sorted(unique, key=lambda code: _rank(code, objective)):
-        certificate = tolerance(code, tie)
-        if certificate.num_byzantine >= num_byzantine:
+    for code in sorted(unique, key=lambda code: _rank(code, request.objective)):
+        certificate = tolerance(code, request.tie)
+        if certificate.num_byzantine >= request.num_byzantine:
             named = AllocationCode(code.allocation, name=code.name, num_byzantine=certificate.num_byzantine)
             certified.append(Candidate(named, certificate, unique[code]))
             if len(certified) == most:
@@ -201,21 +184,19 @@ def _request(
     n = integer("plan", "num_workers", num_workers, 1, MAX_WORKERS)
     b = integer("plan", "num_byzantine", num_byzantine, 0, MAX_WORKERS)
     k = None if num_partitions is None else integer("plan", "num_partitions", num_partitions, 1, MAX_PARTITIONS)
-    for name, value, choices in (("objective", objective, OBJECTIVES), ("tie", tie, TIES)):
-        if value not in choices:
-            raise ValueError(f"plan: {name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    choice("plan", "objective", objective, OBJECTIVES)
+    choice("plan", "tie", tie, TIES)
     cap: int | Fraction | None = None
     if isinstance(max_load, (float, Fraction)):
-        if not 0 < max_load <= 1:
-            raise ValueError(f"plan: max_load as a share of the batch must be in (0, 1], got {max_load!r}")
+        number("plan", "max_load as a share of the batch", max_load, 0, 1, "(]")
         cap = Fraction(max_load).limit_denominator(10**6)
     elif max_load is not None:
         cap = integer("plan", "max_load", max_load, 1, MAX_PARTITIONS)
-    return Request(n, b, k, cap, tie, bool(allow_idle))
+    return Request(n, b, k, cap, objective, tie, bool(allow_idle))
 
 
 def _check_bounds(request: Request) -> None:
-    """Raises the ValueError that names the bound, where one forbids the request."""
+    """Raise a ValueError that names the bound, if one forbids the request."""
     n, b, k, tie = request.num_workers, request.num_byzantine, request.num_partitions, request.tie
     copies = smallest_copies(b)
     if copies > n:
@@ -240,13 +221,13 @@ def _check_bounds(request: Request) -> None:
     if request.cap(k) < load:
         at_least = math.ceil(limits.copies_needed(b, k, tie) * k / n)
         reason = (
-            f"2 b + 1 = {copies} copies of {k} partitions on {n} workers (bounds.smallest_copies)"
+            f"2 b + 1 = {copies} copies of {k} partitions on {n} workers (bounds.smallest_copies) need"
             if at_least == load
-            else "the mean of the votes over the deciding sign vectors (planning.limits.smallest_load)"
+            else "the mean of the votes over the deciding sign vectors (planning.limits.smallest_load) needs"
         )
         raise ValueError(
             f"plan: no code of {n} workers and {k} partitions tolerates {b} with max_load "
-            f"{_text(request.max_load)}: {reason} need a load of at least {load} partitions"
+            f"{_text(request.max_load)}: {reason} a load of at least {load} partitions"
         )
 
 
@@ -261,23 +242,17 @@ def _why_not(request: Request) -> str:
         text += f" with {k} partitions"
     if request.max_load is not None:
         text += f" and max_load {_text(request.max_load)}"
-        if k is None:
-            sizes = [j for j in range(1, 32) if _possible(request, j)]
-            if not sizes:
-                return text + (
-                    ": for every k up to 31 the mean of the votes over the deciding sign vectors needs a larger "
-                    "load (planning.limits.smallest_load)"
-                )
+        loads = ((j, limits.smallest_load(n, b, j, request.tie)) for j in range(1, 32))
+        if k is None and all(load is None or load > request.cap(j) for j, load in loads):
+            return text + (
+                ": for every k up to 31 the mean of the votes over the deciding sign vectors needs a larger "
+                "load (planning.limits.smallest_load)"
+            )
     return text + ", though no bound excludes one; allow a larger max_load, more time or idle workers"
 
 
-def _possible(request: Request, k: int) -> bool:
-    load = limits.smallest_load(request.num_workers, request.num_byzantine, k, request.tie)
-    return load is not None and load <= request.cap(k)
-
-
-def _codes(request: Request, objective: str, deadline: float) -> Iterator[tuple[AllocationCode, str]]:
-    """Codes that should meet the request, from every source; certified later."""
+def _codes(request: Request, deadline: float) -> Iterator[tuple[AllocationCode, str]]:
+    """Yield the codes of every source that should meet the request, with its name; they are certified later."""
     n, b, k, tie = request.num_workers, request.num_byzantine, request.num_partitions, request.tie
     for size in [k] if k is not None else _natural_sizes(n, b):
         sources = [(constructions.copies(n, size, b), "copies")]
@@ -286,7 +261,7 @@ def _codes(request: Request, objective: str, deadline: float) -> Iterator[tuple[
         else:
             sources.append((constructions.full(n, size, b, request.allow_idle), "full rows"))
             if size <= _PACKED_PARTITIONS:
-                # Searched only where full rows and idle workers are not as light.
+                # A search pays only where full rows and idle workers are not as light.
                 searched = k is not None and not request.allow_idle
                 seconds = min(10.0, max(deadline - time.perf_counter(), 0.0) / 2) if searched else 0.0
                 sources.append((constructions.packed(n, size, b, seconds), "packing"))
@@ -294,30 +269,27 @@ def _codes(request: Request, objective: str, deadline: float) -> Iterator[tuple[
             sources.append((deterministic(n, b), "Algorithm 1"))
         yield from ((code, source) for code, source in sources if code is not None)
     if k is None and b and n <= table.MAX_WORKERS and b <= table.MAX_BYZANTINE:
-        try:
+        with suppress(LookupError):
             code = table.best_known(n, b)
-        except LookupError:
-            pass
-        else:
             if tie == "plus" or code.num_partitions % 2:
                 yield code, "table"
                 if request.fits(code):
                     return
-    yield from _integer_programs(request, objective, deadline)
+    yield from _integer_programs(request, deadline)
 
 
 def _natural_sizes(n: int, b: int) -> list[int]:
-    """Numbers of partitions with a code in closed form: one, the most that have 2b + 1 copies, n - 2b, and n."""
+    """Return the k with a code in closed form: one, the most that have 2b + 1 copies, n - 2b, and n."""
     most = n // (2 * b + 1)
     sizes = {1, most if b == 0 else most - (most + 1) % 2, n - 2 * b}
     return sorted(sizes | ({n} if n <= _PACKED_PARTITIONS else set()))
 
 
-def _integer_programs(request: Request, objective: str, deadline: float) -> Iterator[tuple[AllocationCode, str]]:
-    """Exact answers for few partitions: loads in rising order until one has a code, or the lightest code."""
+def _integer_programs(request: Request, deadline: float) -> Iterator[tuple[AllocationCode, str]]:
+    """Yield the exact answer for few partitions: the first load, in rising order, with a code, or the lightest code."""
     n, b, k, tie = request.num_workers, request.num_byzantine, request.num_partitions, request.tie
     sizes = [k] if k is not None else list(range(2, _FREE_PARTITIONS + 1))
-    # Where workers may idle, copies of an odd number of partitions are what a code must do better than.
+    # Where workers may idle, a code must beat the copies of an odd number of partitions.
     copied = Fraction(1, max(1, (n // (2 * b + 1) - 1) // 2 * 2 + 1))
     best = copied if k is None and request.allow_idle else Fraction(2)
     tries = []
@@ -325,8 +297,8 @@ def _integer_programs(request: Request, objective: str, deadline: float) -> Iter
         load = limits.smallest_load(n, b, size, tie)
         if load is None or size > _FREE_PARTITIONS:
             continue
-        if objective == "redundancy" and k is not None and size <= row_types.MAX_PARTITIONS:
-            # With idle workers, full rows have the fewest copies already, if they are allowed.
+        if request.objective == "redundancy" and k is not None and size <= row_types.MAX_PARTITIONS:
+            # With idle workers, full rows have the fewest copies already, if they fit.
             if not request.allow_idle or request.cap(size) < size:
                 tries.append((Fraction(0), size, request.cap(size)))
             continue
@@ -338,16 +310,8 @@ def _integer_programs(request: Request, objective: str, deadline: float) -> Iter
         left = deadline - time.perf_counter()
         if left <= 0:
             return
-        solved = row_types.lightest(
-            n,
-            b,
-            size,
-            cap,
-            tie,
-            time_limit=min(left, 20.0),
-            only_cap=size > row_types.MAX_PARTITIONS,
-            allow_idle=request.allow_idle,
-        )
+        only_cap, seconds, allow_idle = size > row_types.MAX_PARTITIONS, min(left, 20.0), request.allow_idle
+        solved = row_types.lightest(n, b, size, cap, tie, time_limit=seconds, only_cap=only_cap, allow_idle=allow_idle)
         if solved.matrix is not None:
             yield AllocationCode(solved.matrix, name=f"row-types({n}, {size}, {b})"), "row types"
             return

@@ -1,10 +1,10 @@
-"""Small codes solved to proven optimality: an integer program over how often each possible row occurs.
+"""Solve small codes to proven optimality by an integer program over how often each possible row occurs.
 
-For odd k it is enough to look at rows of odd weight, unless ties abstain. Let any code tolerate b and take one
-partition away from each of its rows of even weight. On the side of the truth where local ties count against it
-a row of weight 2a votes right only with a + 1 right signs or more, and then the smaller row has at least a of
-its 2a - 1: no vote there gets worse. With odd rows both sides are mirror images, so the other side holds too.
-The smaller code has lighter rows and tolerates b under every tie policy.
+For odd k, rows of odd weight suffice, unless ties abstain. Take any code that tolerates b and remove one partition from
+each of its rows of even weight. On the side where local ties count against the truth, a row of weight 2a votes right
+only with a + 1 right signs or more, and then the smaller row has at least a of its 2a - 1: no vote there gets worse.
+With odd rows both sides are mirror images, so the other side holds too. The smaller code has lighter rows and tolerates
+b under every tie policy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_PARTITIONS = 9
 
 @dataclass(frozen=True)
 class Solution:
-    """``matrix`` (n, k) uint8 or None; ``proven``: it is optimal, or with None that there is no code."""
+    """A ``matrix`` ``(n, k)`` uint8 or None; ``proven``: it is optimal, or with None, there is no code."""
 
     matrix: NDArray[np.uint8] | None
     proven: bool
@@ -57,23 +57,18 @@ def lightest(
     only_cap: bool = False,
     allow_idle: bool = True,
 ) -> Solution:
-    """The code with the fewest ones among those of this size with loads up to ``cap`` that tolerate b.
+    """Find the code with the fewest ones among those of this size with loads up to ``cap`` that tolerate b.
 
-    Parameters
-    ----------
-    num_workers, num_byzantine, num_partitions, cap : int
-    tie : str
-    time_limit : float
-        Seconds.
-    only_cap : bool
-        Only rows of the largest weight (or idle), which makes larger k possible and proves nothing.
-    allow_idle : bool
-        Whether workers may be left without partitions.
+    Args:
+        num_workers, num_byzantine, num_partitions: n, b and k.
+        cap: the most partitions that a worker may hold.
+        tie: the tie policy that the code must hold for.
+        time_limit: seconds.
+        only_cap: use only rows of the largest weight (or idle ones), which makes larger k possible and proves nothing.
+        allow_idle: whether workers may be left without partitions.
 
-    Notes
-    -----
-    Variables: the number of workers with each row. One constraint a sign vector of the deciding layers, and
-    columns in order of falling weight, because partitions can be renamed. Idle workers are the rest.
+    The variables are the numbers of workers with each row; the rest idle. There is one constraint per sign vector of
+    the deciding layers, and columns are in order of falling weight, because partitions can be renamed.
     """
     milp = integer_program.milp_solver()
     from scipy.optimize import Bounds, LinearConstraint  # type: ignore[import-untyped]
@@ -100,11 +95,9 @@ def lightest(
         constraints=constraints,
         options={"time_limit": time_limit, "mip_rel_gap": 0.0},
     )
-    complete = not only_cap
     if result.x is None:
-        return Solution(None, complete and result.status == 2)
-    counts = np.rint(result.x).astype(np.int64)
-    matrix = np.repeat(rows, counts, axis=0)
+        return Solution(None, not only_cap and result.status == 2)
+    matrix = np.repeat(rows, np.rint(result.x).astype(np.int64), axis=0)
     order = np.lexsort((*matrix.T[::-1], matrix.sum(axis=1)))
     idle = np.zeros((n - len(matrix), k), dtype=np.uint8)
-    return Solution(np.vstack([matrix[order], idle]).astype(np.uint8), complete and result.status == 0)
+    return Solution(np.vstack([matrix[order], idle]).astype(np.uint8), not only_cap and result.status == 0)

@@ -57,8 +57,8 @@ def train(code=None, steps=range(3), resume=None, lr=0.01, garbage=False, **opti
     model, state, buckets = wrapped(network(), code, **options)
     if garbage:
         draw = torch.Generator().manual_seed(dist.get_rank())
-        state._ballots.message = lambda layout, *_: torch.randint(
-            -(2**63), 2**63 - 1, (state._poll.message_words(layout),), generator=draw
+        state._voter.message = lambda layout, *_: torch.randint(
+            -(2**63), 2**63 - 1, (state._bucket_vote.message_words(layout),), generator=draw
         )
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     if resume is not None:
@@ -315,24 +315,25 @@ def differing() -> None:
     odd = dist.get_world_size() - 1
     model, state, _ = wrapped(network())
     if dist.get_rank() == odd:
-        count = state._count
+        count, steps = state._voter.count, []
 
-        def tampered(layout, inbox, host, index, step):
-            if step == 1 and index == 2:
+        def tampered(layout, inbox, values, step):
+            steps.append(step)
+            if step == 1 and steps.count(1) == 3:
                 inbox[:, 8:] ^= 255
-            count(layout, inbox, host, index, step)
+            return count(layout, inbox, values, step)
 
-        state._count = tampered
+        state._voter.count = tampered
     for step in range(3):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             run = loss(model, step, dist.get_rank()).backward
             if step == 2 and dist.get_rank() == odd:
-                raised(run, RuntimeError, f"the result of this rank, {odd}, is not that of most ranks")
+                raised(run, RuntimeError, f"rank {odd} disagrees with the majority of ranks")
             else:
                 run()
         texts = [str(w.message) for w in caught if "exchange" in str(w.message)]
-        named = [f"exchange 2: ranks [{odd}] have, or say they have, another result than the others"]
+        named = [f"exchange 2: ranks [{odd}] report results that differ from the majority's"]
         assert texts == (named if step == 2 and dist.get_rank() != odd else []), texts
 
 

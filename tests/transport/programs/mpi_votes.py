@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import warnings
 
 import numpy as np
 from elections import expected, gradients, same, vote
 from mpi4py import MPI
+from mpi_ranks import transport
 
 import electioncode as ec
 from electioncode import attacks, frame
@@ -38,11 +41,11 @@ def equal(topology: str, size: str) -> None:
     policies = (("plus", "plus"), ("random", "random"), ("abstain", "abstain"), ("minus", "random"))
     for code, (tie, zero) in itertools.product(codes(n), policies):
         rules = {"tie": tie, "zero": zero, "seed": 7, "byzantine": {} if tie == "minus" else liars}
-        with Election(code, MPITransport(comm, topology=topology), **rules) as election:
+        with Election(code, transport(topology, comm, verify_every=2), **rules) as election:
             assert isinstance(election.transport, Transport)
             workers = election.transport.workers
             assert election.partitions == (code.partitions(workers[0]) if workers else ())
-            for step, d in enumerate((1, 1000, 65, 300_000) if tie == "plus" else (100, 1)):
+            for step, d in enumerate((1, 1000, 65, 0, 300_000) if tie == "plus" else (100, 1, 1000)):
                 x = gradients(code, d, step)
                 winner = vote(election, x)
                 same(winner, expected(code, x, step, **rules), (code.name, tie, zero, d))
@@ -58,8 +61,8 @@ def perfect(topology: str, size: str) -> None:
     differs = []
     for code in (ec.deterministic(n, n // 2), ec.uncoded(n)):
         with (
-            Election(code, MPITransport(comm, topology=topology)) as clean,
-            Election(code, MPITransport(comm, topology=topology), byzantine=byzantine) as attacked,
+            Election(code, transport(topology, comm)) as clean,
+            Election(code, transport(topology, comm), byzantine=byzantine) as attacked,
         ):
             x = np.random.default_rng(5).standard_normal((n, 5000)).astype(np.float32)
             differs.append(vote(clean, x) != vote(attacked, x))
@@ -69,12 +72,48 @@ def perfect(topology: str, size: str) -> None:
 def bytes_on_the_wire(topology: str) -> None:
     """What a worker sends and receives, as the documentation says."""
     n = world.size - (topology == "server")
-    size = frame.frame_bytes(10_000)
-    with Election(ec.uncoded(n), MPITransport(topology=topology)) as election:
+    d = 64 * 5 * n * 10
+    size = frame.frame_bytes(d)
+    with Election(ec.uncoded(n), transport(topology)) as election:
         for step in range(3):
-            vote(election, gradients(election.code, 10_000, step))
-        peers = n if not election.transport.workers else 1 if topology == "server" else n - 1
-        assert election.stats.bytes_sent == election.stats.bytes_received == 3 * peers * size
+            vote(election, gradients(election.code, d, step))
+        messages = n if not election.transport.workers else 1 if topology == "server" else n - 1
+        if topology == "sharded":
+            size, messages = frame.frame_bytes(d // n), 2 * (n - 1)
+        assert election.stats.bytes_sent == election.stats.bytes_received == 3 * messages * size
+
+
+def verified(topology: str) -> None:
+    """A rank that holds another result is named to the others, and told so itself."""
+    t = transport(topology, verify_every=2)
+    odd = world.size - 1
+
+    def decode(messages, part=None):
+        return frame.encode(ec.pack(np.ones(64)))
+
+    decode.split, decode.join = frame.split, frame.join
+    original = hashlib.blake2b
+    for step in range(4):
+        if step == 3 and t.rank == odd:
+            hashlib.blake2b = lambda data, **k: original(bytes(data) + b"x", **k)
+        messages = {w: frame.encode(ec.pack(np.ones(640))) for w in t.workers}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                result = t.exchange(messages, 1000, decode)
+            except RuntimeError as error:
+                assert step == 3 and t.rank == odd, error
+                text = f"exchange 4: rank {odd} disagrees with the majority of ranks (differing ranks: [{odd}])"
+                assert str(error) == text, error
+            else:
+                assert not (step == 3 and t.rank == odd)
+                d = 64 * (world.size if topology == "sharded" else 1)
+                same(frame.decode(result), ec.pack(np.ones(d)), "not overwritten by digests")
+        texts = [str(w.message) for w in caught]
+        named = [f"exchange 4: ranks [{odd}] report results that differ from the majority's"]
+        assert texts == (named if step == 3 and t.rank != odd else []), (step, texts)
+    hashlib.blake2b = original
+    t.close()
 
 
 def subcommunicators() -> None:
@@ -139,20 +178,28 @@ def misuse() -> None:
             assert error is None or (isinstance(caught, error) and "Intracomm" in str(caught))
         else:
             raise AssertionError("no error")
-    transport = MPITransport(topology="server")
+    t = transport("server")
     try:
-        Election(ec.uncoded(world.size), transport)
+        Election(ec.uncoded(world.size), t)
     except ValueError as caught:
         assert f"as many workers as the code, {world.size}, got {world.size - 1}" in str(caught)
     try:
-        transport.exchange({17: b""}, 1, lambda messages: b"")
+        t.exchange({17: b""}, 1, lambda messages: b"")
     except ValueError as caught:
         assert "got worker 17" in str(caught)
-    transport.close()
-    transport.close()
+    t.close()
+    t.close()
     try:
-        transport.exchange({}, 1, lambda messages: b"")
+        t.exchange({}, 1, lambda messages: b"")
     except RuntimeError as caught:
         assert "closed" in str(caught)
     else:
         raise AssertionError("no error")
+    with transport("sharded") as t:
+        assert t.device is None
+        try:
+            t.exchange({}, 1, lambda messages: b"")
+        except ValueError as caught:
+            assert "needs messages that can be cut" in str(caught)
+        else:
+            raise AssertionError("no error")

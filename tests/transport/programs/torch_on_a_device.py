@@ -16,7 +16,7 @@ from electioncode.transport import collective, gloo
 def on_a_device() -> None:
     """The transport's scenarios with messages that are tensors; to the end of this launch."""
     emulated()
-    gloo.Mail = lambda group: collective.Collective(group, torch.device("cpu"))
+    gloo.Mail = lambda group: collective.Mail(group, torch.device("cpu"))
     for topology in ("server", "allgather"):
         equal(topology)
         limit(topology)

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from checks import raised
-from elections import Tampering, expected, garbage_of, gradients, same, vote
+from elections import Failing, Tampering, expected, garbage_of, gradients, same, vote
 
 import electioncode as ec
 from electioncode import attacks, frame
 from electioncode.election import Election
-from electioncode.transport import TorchTransport, Transport, collective, gloo, torch_distributed
+from electioncode.transport import TorchTransport, Transport, collective, gloo, ranks
 
 D = 3000
 EXPECTED_STATUS = {1: 7} if "dies" in " ".join(os.sys.argv) else {}
@@ -35,17 +35,17 @@ def counts(t: TorchTransport) -> bool:
 
 
 def by_collectives(topology: str) -> None:
-    """What NCCL would do, on Gloo: a group and a Collective on the CPU, and frames, as where there are no kernels."""
-    mail, tensor_device = gloo.Mail, TorchTransport.tensor_device
-    gloo.Mail = lambda group: collective.Collective(group, torch.device("cpu"))
-    TorchTransport.tensor_device = None
+    """What NCCL would do, on Gloo: a group and collectives on the CPU, and frames, as where there are no kernels."""
+    mail, gloo.Mail = gloo.Mail, lambda group: collective.Mail(group, torch.device("cpu"))
+    TorchTransport.device = None
     try:
         equal(topology)
         bytes_on_the_wire(topology, own_header=False)
         limit(topology)
         verified(topology)
     finally:
-        gloo.Mail, TorchTransport.tensor_device = mail, tensor_device
+        gloo.Mail = mail
+        del TorchTransport.device
 
 
 def equal(topology: str) -> None:
@@ -105,6 +105,29 @@ def limit(topology: str) -> None:
     t.close()
 
 
+def kinds_of_messages() -> None:
+    """Messages may be tensors or buffers, and come as what `decode.device` says: buffers, or tensors on the device."""
+    mail = gloo.Mail
+    for device in (None, torch.device("cpu")):
+        if device is not None:
+            gloo.Mail = lambda group: collective.Mail(group, torch.device("cpu"))
+        for topology in ("server", "allgather"):
+            with transport(topology) as t:
+                assert t.device == device
+                for wanted in {None, device}:
+                    kind = np.ndarray if wanted is None else torch.Tensor
+
+                    def decode(received, kind=kind):
+                        assert all(isinstance(m, kind) and len(m) == 3 for m in received)
+                        return received[0]
+
+                    decode.device = wanted
+                    for message in (torch.arange(3, dtype=torch.uint8), np.arange(3, dtype=np.uint8)):
+                        result = t.exchange({w: message for w in t.workers}, 3, decode)
+                        assert isinstance(result, kind) and bytes(np.asarray(result)) == b"\0\1\2"
+    gloo.Mail = mail
+
+
 GARBAGE = {
     **garbage_of(D),
     "overlong": lambda m, before: bytes(4 << 20),
@@ -141,7 +164,7 @@ def malformed_mail() -> None:
         seen = []
         if t.rank == 1:
             t._exchanges += 1
-            tag = 4 * t._exchanges
+            tag = ranks.ROUNDS * t._exchanges
             for peer in peers:
                 t._mail._gloo.send([torch.tensor(list(data), dtype=torch.uint8)], peer, tag).wait()
             t._mail.round(tag, {}, peers, 100, None)
@@ -266,12 +289,15 @@ def silent_server() -> None:
 
 def failing_server() -> None:
     """An error where votes are counted ends the step everywhere, and nobody waits."""
-    t = TorchTransport()
-    wrong = ZeroDivisionError if t.rank == 0 else RuntimeError
-    raised(lambda: t.exchange({w: b"message" for w in t.workers}, 100, lambda m: 1 // 0), wrong, "")
-    again = t.exchange({w: b"message" for w in t.workers}, 100, lambda m: b"result")
-    assert bytes(again) == b"result"
-    t.close()
+    for topology, counts_at_all in (("server", False), ("sharded", True)):
+        t = transport(topology)
+        decode = Failing(t.rank == 0)
+        wrong = (ZeroDivisionError, "") if t.rank == 0 else (RuntimeError, "no result from")
+        raised(lambda t=t, decode=decode: t.exchange({w: b"message" for w in t.workers}, 100, decode), *wrong)
+        decode.fails = False
+        again = t.exchange({w: b"message" for w in t.workers}, 100, decode)
+        assert bytes(again) == b"result" * (t.num_workers if counts_at_all else 1)
+        t.close()
 
 
 def verified(topology: str) -> None:
@@ -282,22 +308,23 @@ def verified(topology: str) -> None:
     def decode(messages, part=None):
         return frame.encode(ec.pack(np.ones(64)))
 
-    original = torch_distributed.hashlib.blake2b
+    decode.split, decode.join = frame.split, frame.join
+    original = ranks.hashlib.blake2b
     for step in range(4):
         if step == 3 and t.rank == odd:
-            torch_distributed.hashlib.blake2b = lambda data, **k: original(bytes(data) + b"x", **k)
+            ranks.hashlib.blake2b = lambda data, **k: original(bytes(data) + b"x", **k)
         messages = {w: frame.encode(ec.pack(np.ones(640))) for w in t.workers}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             if step == 3 and t.rank == odd:
-                text = f"the result of this rank, {odd}, is not that of most ranks"
+                text = f"exchange 4: rank {odd} disagrees with the majority of ranks (differing ranks: [{odd}])"
                 raised(lambda m=messages: t.exchange(m, 1000, decode), RuntimeError, text)
             else:
                 t.exchange(messages, 1000, decode)
         texts = [str(w.message) for w in caught]
-        named = [f"exchange 4: ranks [{odd}] have, or say they have, another result than the others"]
+        named = [f"exchange 4: ranks [{odd}] report results that differ from the majority's"]
         assert texts == (named if step == 3 and t.rank != odd else []), (step, texts)
-    torch_distributed.hashlib.blake2b = original
+    ranks.hashlib.blake2b = original
     t.close()
 
 
@@ -348,6 +375,10 @@ def misuse() -> None:
     t.close()
     t.close()
     raised(lambda: t.exchange({}, 1, lambda m: b""), RuntimeError, "closed")
+    t = transport("sharded")
+    assert t.device is None
+    raised(lambda: t.exchange({}, 1, lambda m: b""), ValueError, "needs messages that can be cut")
+    t.close()
     raised(lambda: TorchTransport(topology="ring"), ValueError, "topology must be one of 'server', 'allgather'")
     raised(lambda: TorchTransport(topology="sharded"), ValueError, "trusted_workers=True")
     raised(lambda: TorchTransport(timeout=0), ValueError, "timeout must be above 0")

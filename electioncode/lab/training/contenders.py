@@ -1,4 +1,4 @@
-"""Which code and which attackers: the rows of the table."""
+"""The contenders of an experiment: one code and its attackers per row of the table."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from electioncode import attacks, codes
 from electioncode.election import Election
-from electioncode.lab.training.collusion import ColludingElection
-from electioncode.robustness.planning import plan
+from electioncode.lab.training.collusion import colluding_election
+from electioncode.robustness import plan
 from electioncode.transport import Transport
 
 NAMES = ("no-attack", "uncoded", "bernoulli-2", "bernoulli-3", "deterministic", "repetition")
@@ -24,16 +25,16 @@ ATTACKS = (*attacks.NAMES, OMNISCIENT)
 
 
 @dataclass(frozen=True)
-class Scheme:
-    """One training run of the table.
+class Contender:
+    """One training run of the table: a scheme by name, and who attacks it.
 
     Attributes:
         name: as given on the command line.
         code: who computes what.
         attackers: the Byzantine workers, ascending; empty without an attack.
-        attack: its name, None without one.
+        attack: its name; None without one.
         reference: the scheme without attack whose ideal vote this code promises to reach bit for bit; None
-            where it promises nothing against that many attackers.
+            if it promises nothing against that many attackers.
     """
 
     name: str
@@ -43,26 +44,26 @@ class Scheme:
     reference: str | None
 
     def byzantine(self, seed: int) -> dict[int, attacks.Attack]:
-        """What :class:`electioncode.Election` takes: worker -> attack."""
+        """Return worker -> attack, as :class:`electioncode.Election` takes them."""
         if self.attack in (None, OMNISCIENT):
             return {}
         return {worker: attacks.by_name(self.attack, seed) for worker in self.attackers}
 
-    def election(self, transport: Transport, *, seed: int, **policies: str) -> Election:
-        """The election of this scheme, its attackers included; ``policies`` are tie and zero."""
+    def election(self, transport: Transport, *, seed: int, **policies: Any) -> Election:
+        """Make the election, attackers included; ``policies`` are tie and zero."""
         if self.attack == OMNISCIENT:
-            return ColludingElection(self.code, transport, colluders=self.attackers, seed=seed, **policies)
+            return colluding_election(self.code, transport, self.attackers, seed=seed, **policies)
         return Election(self.code, transport, seed=seed, byzantine=self.byzantine(seed), **policies)
 
 
 def draw_attackers(num_workers: int, num_byzantine: int, seed: int) -> tuple[int, ...]:
-    """The Byzantine workers of a run: one random set for each seed, as in the paper's experiments."""
+    """Draw the Byzantine workers of a run: one random set per seed, as in the paper's experiments."""
     order = np.argsort(np.random.Philox(key=[seed, 2]).random_raw(num_workers), kind="stable")
     return tuple(sorted(int(i) for i in order[:num_byzantine]))
 
 
 def repetition_partitions(num_workers: int, num_byzantine: int) -> int:
-    """The largest odd k that divides n and leaves 2b + 1 replicas of each partition (k = 1 if need be)."""
+    """Return the largest odd k that divides n and leaves at least 2b + 1 replicas of each partition."""
     for k in range(num_workers, 0, -1):
         if k % 2 and num_workers % k == 0 and 2 * num_byzantine + 1 <= num_workers // k:
             return k
@@ -73,7 +74,7 @@ def repetition_partitions(num_workers: int, num_byzantine: int) -> int:
 
 
 def all_names(num_workers: int) -> tuple[str, ...]:
-    """What "all" stands for: `NAMES`, without "deterministic" for an even number of workers."""
+    """Return what "all" stands for: `NAMES`, without "deterministic" for an even number of workers."""
     return tuple(name for name in NAMES if name != "deterministic" or num_workers % 2)
 
 
@@ -86,47 +87,46 @@ def build(
     seed: int = 0,
     file: codes.AllocationCode | None = None,
     allow_empty: bool = False,
-) -> list[Scheme]:
-    """The schemes called ``names``, in that order.
+) -> list[Contender]:
+    """Build the contenders called ``names``, in that order.
 
     Args:
-        names: of `NAMES`; also "bernoulli-<E[r]>", "cyclic-<load>", "deterministic-<b>" for another b than there
-            are attackers, "planned" for what `electioncode.plan` finds, "planned-<scheme>" for the planned code
-            that tolerates most among those whose busiest worker computes no more than that scheme's, "code" for
-            the code of ``file``, "<scheme>-no-attack", and "all" for `all_names` together with the references
-            that they need.
-        num_workers, num_byzantine: n and b. Every attacked scheme has the same b attackers.
+        names: of `NAMES`; also "bernoulli-<E[r]>", "cyclic-<load>", "deterministic-<b>" for a b other than the number
+            of attackers, "planned" for what `electioncode.plan` finds, "planned-<scheme>" for the planned code that
+            tolerates most among those whose busiest worker computes no more than that scheme's, "code" for the code
+            of ``file``, "<scheme>-no-attack", and "all" for `all_names` together with the references that they need.
+        num_workers: n.
+        num_byzantine: b. All attacked contenders have the same b attackers.
         attack: for :func:`electioncode.attacks.by_name`, or "omniscient" for colluders that know everything.
         seed: of the attackers and of the Bernoulli codes.
         file: the code called "code".
         allow_empty: Bernoulli codes may leave workers without partitions.
 
-    Raises ValueError for an unknown name, and where a code does not exist for n and b.
+    Raises ValueError for an unknown name, and if a code does not exist for n and b.
     """
     if not 0 <= num_byzantine <= num_workers:
-        raise ValueError(f"schemes: num_byzantine must be from 0 to {num_workers} workers, got {num_byzantine}")
+        raise ValueError(f"num_byzantine must be from 0 to {num_workers} workers, got {num_byzantine}")
     if attack != OMNISCIENT:
-        attacks.by_name(attack, seed)  # raises for an unknown one
+        attacks.by_name(attack, seed)  # raises if it is unknown
     attackers = draw_attackers(num_workers, num_byzantine, seed)
     wanted: list[str] = []
     for name in names:
         wanted += all_names(num_workers) if name == "all" else (name,)
-    schemes: list[Scheme] = []
+    contenders: list[Contender] = []
     for name in dict.fromkeys(wanted):
         base = name.removesuffix(UNATTACKED)
         code = _code(base, num_workers, num_byzantine, seed, file, allow_empty)
         if base != name or name == "no-attack":
-            schemes.append(Scheme(name, code, (), None, None))
+            contenders.append(Contender(name, code, (), None, None))
             continue
         reference = None
         if code.num_byzantine is not None and code.num_byzantine >= num_byzantine > 0:
-            # With as many partitions as workers the ideal vote is that of the plain run without attack.
+            # With as many partitions as workers, the ideal vote is that of the plain run without attack.
             reference = "no-attack" if code.num_partitions == num_workers else base + UNATTACKED
-        scheme = Scheme(name, code, attackers, attack, reference)
         if "all" in names and reference not in (None, *wanted):
-            schemes.append(Scheme(base + UNATTACKED, code, (), None, None))
-        schemes.append(scheme)
-    return schemes
+            contenders.append(Contender(base + UNATTACKED, code, (), None, None))
+        contenders.append(Contender(name, code, attackers, attack, reference))
+    return contenders
 
 
 def _code(
@@ -152,14 +152,14 @@ def _code(
         return planned_within(n, b, Fraction(other.max_load, other.num_partitions))
     if name == "code" and file is not None:
         if file.num_workers != n:
-            raise ValueError(f"schemes: the code must be for {n} workers, got one for {file.num_workers}: {file!r}")
+            raise ValueError(f"the code must be for {n} workers, got one for {file.num_workers}: {file!r}")
         return file
     known = ", ".join(map(repr, (*NAMES, *MORE, f"<scheme>{UNATTACKED}")))
-    raise ValueError(f"schemes: scheme must be one of {known}, 'code' (with a code from a file) or 'all', got {name!r}")
+    raise ValueError(f"scheme must be one of {known}, 'code' (with a code from a file) or 'all', got {name!r}")
 
 
 def planned_within(num_workers: int, num_byzantine: int, share: Fraction) -> codes.AllocationCode:
-    """The planned code that tolerates most, up to b, among those whose busiest worker computes at most this share."""
+    """Plan the code that tolerates most, up to b, among those whose busiest worker computes at most this share."""
     for b in range(num_byzantine, -1, -1):
         with contextlib.suppress(ValueError):
             return plan(num_workers, b, max_load=share, time_limit=2.0)
