@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-from launch import under_mpi, under_torchrun
+from launch import script_over_gloo, under_mpi
 
 pytest.importorskip("torch")
 EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-# PyTorch aborts a process if a thread of Gloo lets go of a tensor while the interpreter ends: about 1 run of 100, on a
-# loaded machine.
-ABORTED_AT_EXIT = "terminate called without an active exception"
-
-
-def torchrun(num_ranks, name, *options, folder=None):
-    """The output; folder: where it writes, put back if it has to run again."""
-    kept = folder and shutil.copytree(folder, folder.with_suffix(".kept"), dirs_exist_ok=True)
-    try:
-        return under_torchrun(num_ranks, EXAMPLES / name, *options)
-    except pytest.fail.Exception as failure:
-        if ABORTED_AT_EXIT not in str(failure):
-            raise
-    if folder:
-        shutil.rmtree(folder)
-        shutil.copytree(kept, folder)
-    return under_torchrun(num_ranks, EXAMPLES / name, *options)
 
 
 def test_ddp_with_a_checkpoint_on_the_way(tmp_path):
     folder = tmp_path / "saved"
     folder.mkdir()
     checkpoint = f"--checkpoint={folder}/rank"
-    first = torchrun(2, "ddp.py", "--epochs=1", checkpoint, folder=folder)
-    second = torchrun(2, "ddp.py", "--epochs=2", checkpoint, folder=folder)
-    nothing_left = torchrun(1, "ddp.py", "--epochs=2", checkpoint, folder=folder)
+    program = EXAMPLES / "ddp.py"
+    first = script_over_gloo(2, program, "--epochs=1", checkpoint)
+    second = script_over_gloo(2, program, "--epochs=2", checkpoint)
+    nothing_left = script_over_gloo(1, program, "--epochs=2", checkpoint)
     assert "loss" not in nothing_left and nothing_left.count("the same model: True") == 1
     losses = [float(x) for x in re.findall(r"epoch \d: loss ([\d.]+)", first + second)]
     assert len(losses) == 2 and losses[1] < losses[0]
@@ -47,28 +28,28 @@ def test_ddp_with_a_checkpoint_on_the_way(tmp_path):
 
 
 def test_coded_ddp():
-    output = torchrun(3, "coded_ddp.py", "--epochs=1")
+    output = script_over_gloo(3, EXAMPLES / "coded_ddp.py", "--epochs=1")
     honest, attacked, uncoded = re.findall(r"parameters (\w+)", output)
     assert honest == attacked != uncoded
     assert "the code tolerates 1 of 3 ranks" in output
 
 
 def test_hsdp():
-    output = torchrun(3, "hsdp.py", "--steps=12")
+    output = script_over_gloo(3, EXAMPLES / "hsdp.py", "--steps=12")
     assert "the same to the last bit" in output
     losses = [float(x) for x in re.findall(r"loss ([\d.]+) where all", output)]
     assert losses[-1] < losses[0]
 
 
 def test_gpt():
-    output = torchrun(2, "gpt.py", "--steps=30", "--width=64", "--context=32")
+    output = script_over_gloo(2, EXAMPLES / "gpt.py", "--steps=30", "--width=64", "--context=32")
     bits = [float(x) for x in re.findall(r"([\d.]+) bits per character", output)]
     assert bits[0] > 7.5 and bits[-1] < 7
 
 
 def test_mpi_loop():
     pytest.importorskip("mpi4py")
-    status, output = under_mpi("mpich", 4, str(EXAMPLES / "mpi_loop.py"), "--steps=20")
+    status, output = under_mpi("mpich", 4, str(EXAMPLES / "mpi_loop.py"), "--steps=5")
     assert status == 0 and "bit-identical" in output
     assert len(set(re.findall(r"parameters (\w+)", output))) == 1
 

@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Callable
 
 import torch
-import torch._dynamo  # whatever makes an optimizer needs it, and it takes longer than torch
 import torch.distributed as dist
 from scenarios import load, play
 
@@ -36,6 +35,8 @@ def scenarios(size: int, program, names: list[str], folder: str) -> Callable[[in
 
 def script(size: int, arguments: list[str]) -> Callable[[int], None]:
     """Return what a rank does to run a file in torchrun's environment."""
+    import torch._dynamo  # noqa: F401  (every optimizer needs it, and it takes as long as torch itself)
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

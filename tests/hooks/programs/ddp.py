@@ -7,6 +7,7 @@ import pickle
 import warnings
 
 import torch
+import torch._dynamo  # every optimizer needs it: once, before the ranks are forked
 import torch.distributed as dist
 from checks import emulated, raised  # noqa: F401 (a scenario)
 from torch import nn

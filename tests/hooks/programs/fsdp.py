@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch._dynamo  # every optimizer needs it: once, before the ranks are forked
 import torch.distributed as dist
 from checks import emulated, raised  # noqa: F401 (a scenario)
 from torch import nn

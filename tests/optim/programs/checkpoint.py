@@ -7,6 +7,7 @@ import tempfile
 import warnings
 
 import torch
+import torch._dynamo  # every optimizer needs it: once, before the ranks are forked
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
