@@ -53,7 +53,7 @@ def wrapped(model: nn.Module, code=None, hook=majority_vote_hook, ddp=None, **op
     return model, state, buckets
 
 
-def train(code=None, steps=range(3), resume=None, lr=0.01, garbage=False, **options):
+def train(code=None, steps=range(2), resume=None, lr=0.01, garbage=False, **options):
     """Parameters at the end, the state, and a checkpoint of all."""
     model, state, buckets = wrapped(network(), code, **options)
     if garbage:
