@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 
 import electioncode as ec
+from electioncode import reference
 from electioncode.core import arrays, backend
 
 torch = pytest.importorskip("torch")
 
 POLICIES = ["plus", "minus", "random", "abstain"]  # for zeros and ties
+DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+LENGTHS = [0, 1, 2, 63, 64, 65, 127, 2047, 2048, 2049, 5000]  # a tile is 2048 coordinates
 
 
 class EmulatedDevice:
@@ -96,3 +99,14 @@ def example(rng, d, dtype, nan=False) -> np.ndarray:
         x[pick > 0.9] = np.nan
         x[pick > 0.95] = -x[pick > 0.95]
     return x
+
+
+def name(dtype) -> str:
+    return np.dtype(dtype).name
+
+
+def votes_of(rng, n, d, masked=False) -> ec.PackedSigns:
+    bits = rng.random((n, d)) < rng.choice([0.3, 0.5, 0.7], d)
+    mask = rng.random((n, d)) < 0.7 if masked else None
+    words = reference.to_words(bits if mask is None else bits & mask)
+    return ec.PackedSigns(words, d, None if mask is None else reference.to_words(mask))
