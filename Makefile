@@ -73,7 +73,7 @@ test-arm: build/records.bin
 # the GPU, again under each of compute-sanitizer's tools, then the benchmark. torch's cache of memory is off for the
 # tools, so that they see the end of each tensor.
 GPU_PY ?= $(PY)
-GPU_TESTS := $(GPU_PY) -m pytest tests/test_cuda.py -k gpu
+GPU_TESTS := $(GPU_PY) -m pytest tests/core/cuda -k gpu
 gpu: setup
 	$(GPU_PY) bench/gpu.py --quick >/dev/null
 	$(GPU_TESTS)

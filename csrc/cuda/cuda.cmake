@@ -37,7 +37,7 @@ if(cuda_summary STREQUAL "yes")
   set_target_properties(electioncode_cuda PROPERTIES
     CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
   # -fmad=false: the order of operations is part of the result. -v: registers and spills, kept in build/*/ptxas, where
-  # tests/test_cuda_build.py reads them.
+  # tests/core/test_cuda_build.py reads them.
   find_program(cuda_shell sh)
   if(cuda_shell)
     set_target_properties(electioncode_cuda PROPERTIES CUDA_COMPILER_LAUNCHER

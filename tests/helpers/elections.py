@@ -1,0 +1,119 @@
+"""What tests of elections over several processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+import electioncode as ec
+from electioncode import frame
+from electioncode.election import Election
+from electioncode.transport import InProcessTransport
+
+
+def gradients(code: ec.AllocationCode, d: int, seed: int) -> np.ndarray:
+    """(k, d) with zeros in it, the same in every process."""
+    x = np.random.default_rng(seed).standard_normal((code.num_partitions, d)).astype(np.float32)
+    x[np.abs(x) < 0.1] = 0
+    return x
+
+
+def cast(election: Election, x: np.ndarray) -> None:
+    for partition in election.partitions:
+        election.cast(partition, x[partition])
+
+
+def same(winner: ec.PackedSigns, other: ec.PackedSigns, what: object) -> None:
+    assert winner == other, what
+
+
+def vote(election: Election, x: np.ndarray) -> ec.PackedSigns:
+    cast(election, x)
+    return election.resolve(x.shape[1])
+
+
+class Without(InProcessTransport):
+    """All workers in one process, of whom some are silent."""
+
+    def __init__(self, num_workers: int, silent: set[int]) -> None:
+        super().__init__(num_workers)
+        self.silent = silent
+
+    def exchange(self, messages, max_bytes, decode):
+        heard = {worker: message for worker, message in messages.items() if worker not in self.silent}
+        return super().exchange(heard, max_bytes, decode)
+
+
+def expected(code: ec.AllocationCode, x: np.ndarray, step: int, silent: set[int] = frozenset(), **policies):
+    """The winner of one step by an election in one process, without some workers."""
+    election = Election(code, Without(code.num_workers, silent), **policies)
+    election.step = step
+    return vote(election, x)
+
+
+class Tampering:
+    """A transport that sends something else; this process's own messages only."""
+
+    def __init__(self, inner, change: Callable) -> None:
+        self.inner, self.change, self.before = inner, change, None
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def exchange(self, messages, max_bytes, decode):
+        return self.inner.exchange(self._changed(messages), max_bytes, decode)
+
+    @property
+    def device(self):
+        return self.inner.device
+
+    def _changed(self, messages):
+        sent = {}
+        for worker, message in messages.items():
+            now = bytes(np.asarray(message))
+            changed = self.change(now, self.before)
+            self.before = now
+            if changed is not None:
+                sent[worker] = changed
+        return sent
+
+
+class Failing:
+    """A decoder that raises where it is told to; its messages are cut into equal ones."""
+
+    def __init__(self, fails: bool) -> None:
+        self.fails = fails
+
+    def __call__(self, received, part=(0, 1)):
+        return 1 // 0 if self.fails else b"result"
+
+    def split(self, message, parts):
+        return [message] * parts
+
+    def join(self, results):
+        return b"".join(bytes(result) for result in results)
+
+
+def resigned(message: bytes, **changes: int) -> bytes:
+    """The same votes in a well-signed frame with another step, sender or d."""
+    votes = frame.decode(message)
+    if "d" in changes:
+        votes = ec.pack(np.ones(changes["d"]))
+    return frame.encode(votes, step=changes.get("step", 1), sender=changes.get("sender", 1)).tobytes()
+
+
+def garbage_of(d: int) -> dict[str, Callable]:
+    """What worker 1 may send in place of its votes of step 1, by name: changes for :class:`Tampering`."""
+    return {
+        "random": lambda m, before: np.random.default_rng(1).bytes(len(m)),
+        "empty": lambda m, before: b"",
+        "one": lambda m, before: b"E",
+        "short": lambda m, before: m[:-8],
+        "longer": lambda m, before: m + bytes(8),
+        "stale": lambda m, before: before,
+        "flip": lambda m, before: m[:-9] + bytes([m[-9] ^ 16]) + m[-8:],
+        "sender": lambda m, before: resigned(m, sender=2),
+        "step": lambda m, before: resigned(m, step=2),
+        "d": lambda m, before: resigned(m, d=d - 1),
+    }
