@@ -10,7 +10,6 @@ import numpy as np
 
 from electioncode.codes import AllocationCode
 from electioncode.core import FrameError
-from electioncode.robustness import tolerance
 from electioncode.votes import frame, pack
 
 _REMEMBERED = 1000  # steps
@@ -83,6 +82,8 @@ def least_messages(quorum: int | str | None, code: AllocationCode, tie: str) -> 
     if quorum is None:
         return None
     if quorum == "code":
+        from electioncode.robustness import tolerance
+
         return n - max(0, tolerance(code, tie).num_byzantine)
     if isinstance(quorum, bool) or not isinstance(quorum, (int, np.integer)):
         raise TypeError(f"Election: quorum must be an integer, 'code' or None, got {quorum!r}")
