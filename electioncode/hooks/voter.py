@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from electioncode.codes import AllocationCode, uncoded
-from electioncode.core.tensors import MomentumRule, RandomStream, pack_tensors
+from electioncode.core import tensors
 from electioncode.hooks.exchange import exchange, to_words
 from electioncode.hooks.layout import Layout, ParameterSlot, memory_order
 from electioncode.votes import PackedSigns, Policies
@@ -156,8 +156,9 @@ class BucketVoter(ABC):
         beta, p = self.momentum, self.vote.policies
         momenta = [self._buffer(slot, x, partition) for slot, x in zip(slots, xs, strict=True)] if beta else None
         # Random bits of zeros are drawn per parameter: whoever packs several at once does not draw.
-        stream = RandomStream(p.seed, step % 2**32, partition, slots[0].first)
-        return pack_tensors(WHO, xs, momenta, MomentumRule(beta, 1 - beta), planes, (p.zero, p.nan), stream, used)
+        stream = tensors.RandomStream(p.seed, step % 2**32, partition, slots[0].first)
+        rule = tensors.MomentumRule(beta, 1 - beta)
+        return tensors.pack_tensors(WHO, xs, momenta, rule, planes, (p.zero, p.nan), stream, used)
 
     def _buffer(self, slot: ParameterSlot, like: torch.Tensor, partition: int) -> torch.Tensor:
         buffers = self.momentum_buffers.setdefault(partition, {})
