@@ -48,7 +48,7 @@ def rank_main(rank: int, ranks: int, arguments: argparse.Namespace, store: str, 
     ddp_options = {"bucket_cap_mb": arguments.bucket_mb, "gradient_as_bucket_view": True}
     dist.init_process_group("gloo", store=dist.FileStore(store, ranks), rank=rank, world_size=ranks)
     voter.BucketRound.message = timed(times, "pack", voter.BucketRound.message)
-    voter.BucketVote.majority = timed(times, "count", voter.BucketVote.majority)
+    voter.BucketVote.decode = timed(times, "count", voter.BucketVote.decode)
     voter.BucketRound.count = timed(times, "count and write", voter.BucketRound.count)
     models = {name: DDP(network(arguments.width), **ddp_options) for name in ("all-reduce", "vote")}
     state = ddp.MajorityVoteState(models["vote"], momentum=0.9)

@@ -16,7 +16,7 @@ import numpy as np
 from electioncode import core
 from electioncode.codes import AllocationCode
 from electioncode.election.quorum import ElectionStats, QuorumError, Refusals, least_messages
-from electioncode.schemes import Format, MajorityDecoder, Scheme, sign_vote_by
+from electioncode.schemes import Scheme, SignVote, sign_vote_by
 from electioncode.transport import Transport
 from electioncode.votes import FrameError, PackedSigns, Policies, check_same, frame
 
@@ -95,7 +95,7 @@ class Election(AbstractContextManager["Election"]):
         self.scheme = scheme
         self.code = scheme.code
         self.transport = transport
-        self.policies = scheme.decoder.policies if isinstance(scheme.decoder, MajorityDecoder) else None
+        self.policies = scheme.decoder.policies if isinstance(scheme.decoder, SignVote) else None
         self.encoder = scheme.encoder(transport.workers)
         self.quorum = least_messages(quorum, self.code, "plus" if self.policies is None else self.policies.tie)
         self.byzantine = dict(byzantine or {})
@@ -223,7 +223,7 @@ class Election(AbstractContextManager["Election"]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs: the step, which random policies draw from, and the policies it goes with."""
-        return {"step": self.step, **({} if self.policies is None else self.policies.state_dict())}
+        return {"step": self.step, **({} if self.policies is None else vars(self.policies))}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on at the step of a state_dict; the code and the number of workers may differ.
@@ -232,7 +232,7 @@ class Election(AbstractContextManager["Election"]):
         """
         if self._cast:
             raise RuntimeError(f"load_state_dict: resolve step {self.step} first, partitions are cast")
-        check_same(state, {} if self.policies is None else self.policies.state_dict())
+        check_same(state, {} if self.policies is None else vars(self.policies))
         self.step = int(state["step"])
 
     def close(self) -> None:
@@ -250,25 +250,21 @@ class Count:
         device: where messages and result lie: a torch device, or None for host memory.
         format: of messages and result.
         max_bytes: no honest message or result is longer.
-        split, join: as the format cuts and joins messages; None where it cannot.
+        split: cuts a message as the format does; None where it cannot.
     """
 
     def __init__(self, election: Election, d: int, backend: Any) -> None:
         self._election, self._d = election, d
         scheme = election.scheme
         self.device = None if backend is None else backend.device.torch_device
-        self.format: Format = scheme.format
-        if backend is not None:
-            assert scheme.device_format is not None
-            self.format = scheme.device_format(backend)
+        self.format: Any = scheme.format if backend is None else scheme.device_format(backend)  # type: ignore[misc]
         self.max_bytes = max(self.format.max_bytes(d), election._refusals.num_bytes + 1)
         self.split = getattr(self.format, "split", None)
-        self.join = self._join if self.split is not None else None
 
     def __call__(self, received: Sequence[Any], part: tuple[int, int] = (0, 1)) -> Any:
         """Return the result of the messages, in the order of their workers: encoded, or a refusal."""
         e = self._election
-        first_word, size = (0, self._d) if part == (0, 1) else self.format.part(self._d, *part)  # type: ignore[attr-defined]
+        first_word, size = (0, self._d) if part == (0, 1) else self.format.part(self._d, *part)
         messages: list[Any] = []
         missing = {}
         for worker, message in enumerate(received):
@@ -286,9 +282,9 @@ class Count:
         result = e.scheme.decoder.decode(messages, size, e.step, first_word)
         return self.format.encode(result, step=e.step, sender=frame.SERVER)
 
-    def _join(self, results: Sequence[Any]) -> Any:
+    def join(self, results: Sequence[Any]) -> Any:
         """Return the result of which these are the parts, or the refusal that one of them is."""
         for result in results:
             if self._election._refusals.decode(result, step=self._election.step, on_device=False) is not None:
                 return result
-        return self.format.join(results)  # type: ignore[attr-defined]
+        return self.format.join(results)

@@ -36,6 +36,7 @@ from electioncode.hooks.exchange import exchange, message_device
 from electioncode.hooks.layout import Layout, ParameterSlot
 from electioncode.hooks.voter import SPARSE, BucketRound, BucketVote, BucketVoter, code_of
 from electioncode.hooks.voters import voter_of
+from electioncode.schemes import SignVote
 from electioncode.transport import check_digests
 from electioncode.votes import PackedSigns, Policies, check_same
 
@@ -123,7 +124,7 @@ class MajorityVoteState:
             raise ValueError("MajorityVoteState: min_size must be 0 where a rank holds several partitions")
         abstains = min(loads) <= 1 and self.policies.casts_abstain
         masked = abstains or (max(loads) > 1 and self.policies.tie == "abstain")
-        self._bucket_vote = BucketVote(n, self.policies, masked)
+        self._bucket_vote = BucketVote(n, SignVote(self.policies), masked)
         self._model = model
         module = model.module if isinstance(model, DistributedDataParallel) else model
         self._slots: dict[int, ParameterSlot] = {}
@@ -268,7 +269,7 @@ class MajorityVoteState:
         }
 
     def _rules(self) -> dict[str, Any]:
-        return {"momentum": self.momentum, "min_size": self.min_size, **self.policies.state_dict()}
+        return {"momentum": self.momentum, "min_size": self.min_size, **vars(self.policies)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state_dict of this rank.

@@ -34,6 +34,7 @@ from electioncode.hooks.exchange import exchange, to_words
 from electioncode.hooks.layout import Layout, ParameterSlot
 from electioncode.hooks.voter import BucketRound, BucketVote, code_of
 from electioncode.hooks.voters import voter_of
+from electioncode.schemes import SignVote
 from electioncode.votes import PackedSigns, Policies
 
 
@@ -83,7 +84,7 @@ class ReplicaVote:
         self.bytes_sent = 0
         self.steps: dict[str, int] = {}
         self.momentum_buffers: dict[int, dict[str, torch.Tensor]] = {}
-        self._bucket_vote = BucketVote(n, policies, policies.casts_abstain)
+        self._bucket_vote = BucketVote(n, SignVote(policies), policies.casts_abstain)
         self._layouts: dict[str, Layout] = {}
         modules = _fsdp_modules(model, "ReplicaVote")
         for index, (name, module) in enumerate(modules.items()):

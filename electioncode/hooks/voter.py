@@ -19,6 +19,7 @@ from electioncode.codes import AllocationCode, uncoded
 from electioncode.core import tensors
 from electioncode.hooks.exchange import exchange, to_words
 from electioncode.hooks.layout import Layout, ParameterSlot, memory_order
+from electioncode.schemes import SignVote
 from electioncode.votes import PackedSigns, Policies
 
 WHO = "majority_vote_hook"
@@ -46,8 +47,12 @@ class BucketVote:
     """
 
     num_ranks: int
-    policies: Policies
+    rules: SignVote  # those of elections
     masked: bool
+
+    @property
+    def policies(self) -> Policies:
+        return self.rules.policies
 
     def message_words(self, layout: Layout) -> int:
         """Return the number of words in a message."""
@@ -58,19 +63,23 @@ class BucketVote:
         first, end = layout.num_flags, layout.num_flags + layout.num_words
         return messages[..., :first], messages[..., first:end], messages[..., end:] if self.masked else None
 
-    def majority(self, layout: Layout, rows: Any, step: int, stream: int) -> PackedSigns:
-        """Return the majority of whole rows.
+    def encode(self, layout: Layout, rows: list[PackedSigns], rank: int, step: int) -> PackedSigns:
+        """Return what a rank sends: the majority of its partitions' votes."""
+        return self._vote(layout, rows, lambda votes, d, stream: self.rules.encode(votes, rank, step, stream))
 
-        Random ties are drawn per parameter, so that the result does not depend on how parameters fall into buckets.
-        """
+    def decode(self, layout: Layout, messages: PackedSigns, step: int) -> PackedSigns:
+        """Return the majority of all ranks' messages."""
+        return self._vote(layout, messages, lambda votes, d, stream: self.rules.decode(votes, d, step, stream=stream))
+
+    def _vote(self, layout: Layout, rows: Any, vote: Callable[[Any, int, int], PackedSigns]) -> PackedSigns:
+        """Vote on whole rows; draw random ties per parameter, so that the result does not depend on the buckets."""
         if self.policies.tie != "random":
-            return self.policies.majority(rows, step=step)
+            return vote(rows, 64 * layout.num_words, 0)
         winner = rows[0].backend.empty((layout.num_words,))
         for slot, at in zip(layout.slots, layout.words, strict=True):
             d = 64 * (at.stop - at.start)
             cut = [PackedSigns(r.words[at], d, None if r.mask is None else r.mask[at]) for r in rows]
-            own = stream + slot.index * (self.num_ranks + 1)
-            winner[at] = self.policies.majority(cut, step=step, stream=own).words
+            winner[at] = vote(cut, d, slot.index * (self.num_ranks + 1)).words
         return PackedSigns(winner, 64 * layout.num_words)
 
 

@@ -58,7 +58,7 @@ class CpuBucketVoter(BucketVoter):
             rows.append(PackedSigns(cast_words[at], d, cast_mask[at]))
             for number, slot in enumerate(layout.slots):
                 used[number] = used[number] or bool(cast_mask[slot.first : slot.end].any())
-        winner = self.vote.majority(layout, rows, step, 1 + self.rank)
+        winner = self.vote.encode(layout, rows, self.rank, step)
         words[:] = winner.words
         mask[:] = _ALL if winner.mask is None else winner.mask
 
@@ -93,7 +93,7 @@ class CpuBucketVoter(BucketVoter):
             for rank, number in abstentions:
                 mask[rank, layout.words[number]] = 0
             words &= mask
-        winner = self.vote.majority(layout, PackedSigns(words, 64 * layout.num_words, mask), step, 0)
+        winner = self.vote.decode(layout, PackedSigns(words, 64 * layout.num_words, mask), step)
         absent = Counter(number for _, number in abstentions)
         floats = _as_floats(values)
         for number, (part, at) in enumerate(zip(layout.parts, layout.words, strict=True)):

@@ -64,7 +64,7 @@ class CudaBucketVoter(BucketVoter):
             planes = [torch.cat([plane[slot.first : slot.end] for slot in layout.slots]) for plane in cast[:2]]
             rows.append(PackedSigns(planes[0], d, planes[1]))
             used = used | cast.used[numbers]
-        winner = self.vote.majority(layout, rows, step, 1 + self.rank)
+        winner = self.vote.encode(layout, rows, self.rank, step)
         words.copy_(winner.words)
         if winner.mask is None:
             mask.fill_(-1)
@@ -100,7 +100,7 @@ class CudaBucketVoter(BucketVoter):
         mask = voted if mask is None else mask & voted
         kernels: Any = core.backend_of(words, WHO).core
         with kernels.silent():  # a NaN raises in the next message: a future's callback would make another error of it
-            winner = self.vote.majority(layout, PackedSigns(words & mask, 64 * layout.num_words, mask), step, 0)
+            winner = self.vote.decode(layout, PackedSigns(words & mask, 64 * layout.num_words, mask), step)
         shown = voters.amin(dim=0)[on.number]  # 0 where nobody voted
         if winner.mask is not None:
             shown &= winner.mask

@@ -5,7 +5,6 @@ Source: Election Coding, Section 2 (encoder and decoder).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,9 +18,7 @@ from electioncode.schemes.base import Encoder, Scheme
 from electioncode.votes import PackedSigns, Planes, Policies, Tally, frame, local_majorities, majority, random_signs
 
 
-def sign_vote(
-    code: AllocationCode, tie: str = "plus", zero: str = "plus", nan: str = "raise", seed: int = 0
-) -> Scheme:
+def sign_vote(code: AllocationCode, tie: str = "plus", zero: str = "plus", nan: str = "raise", seed: int = 0) -> Scheme:
     """Return the scheme of the majority vote over an allocation code.
 
     Args:
@@ -37,28 +34,31 @@ def sign_vote(
 def sign_vote_by(code: AllocationCode, policies: Policies) -> Scheme:
     """Return the same by policies that are checked."""
     device_format = partial(Planes, masked=policies.tie == "abstain")
-    return Scheme(code, partial(encoder_of, policies, code), MajorityDecoder(policies), device_format=device_format)
+    return Scheme(code, partial(encoder_of, policies, code), SignVote(policies), device_format=device_format)
 
 
 @dataclass(frozen=True)
-class MajorityDecoder:
-    """Counts messages: the majority of those that came."""
+class SignVote:
+    """The two majorities of a sign vote: a worker's over its partitions, and the one over all messages."""
 
     policies: Policies
 
-    def decode(self, messages: Sequence[PackedSigns | None], d: int, step: int, first_word: int = 0) -> PackedSigns:
-        """Return the majority of the votes that came, PackedSigns ``(d,)``."""
-        votes, policies = [vote for vote in messages if vote is not None], self.policies
-        if first_word and policies.tie == "random":  # the bits drawn for these coordinates, not those from word 0 on
-            purpose = core.PURPOSE_TIE
-            draws = random_signs(64 * first_word + d, seed=policies.seed, step=step % 2**32, purpose=purpose)
-            coin = PackedSigns(draws.words[first_word:], d)
-            return majority([*votes, coin], weights=[2] * len(votes) + [1], out=frame.blank(d, False))
-        if not votes:  # a tie everywhere
-            return Tally(d, 1).majority(policies.tie, seed=policies.seed, step=step % 2**32)
-        on_host = votes[0].backend is core.numpy_backend()
-        out = frame.blank(d, policies.tie == "abstain") if on_host else None
-        return policies.majority(votes, step=step, out=out)
+    def encode(self, votes: Any, worker: int, step: int, stream: int = 0) -> PackedSigns:
+        """Return the message of a worker: the majority of its partitions' votes. Random ties draw from its stream."""
+        return self.policies.majority(votes, step=step, stream=stream + 1 + worker)
+
+    def decode(self, messages: Any, d: int, step: int, first_word: int = 0, stream: int = 0) -> PackedSigns:
+        """Return the majority of the messages that came: votes ``(n, d)``, or a list with None for what did not."""
+        p = self.policies
+        votes: Any = messages if isinstance(messages, PackedSigns) else [m for m in messages if m is not None]
+        if first_word and p.tie == "random":  # the bits drawn for these coordinates, not those from word 0 on
+            drawn = random_signs(64 * first_word + d, seed=p.seed, step=step % 2**32, purpose=core.PURPOSE_TIE)
+            coin = PackedSigns(drawn.words[first_word:], d)
+            return majority([*votes, coin], weights=[2] * len(votes) + [1])
+        if not len(votes):  # a tie everywhere
+            return Tally(d, 1).majority(p.tie, seed=p.seed, step=step % 2**32, stream=stream)
+        out = frame.blank(d, p.tie == "abstain") if votes[0].backend is core.numpy_backend() else None
+        return p.majority(votes, step=step, stream=stream, out=out)
 
 
 def encoder_of(policies: Policies, code: AllocationCode, workers: tuple[int, ...]) -> Encoder:

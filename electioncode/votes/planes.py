@@ -1,7 +1,7 @@
 """The message between devices: a voter's words, then its mask where it has one, as bytes on a CUDA device.
 
 It has no header: where tensors go from device to device, all processes take part in every exchange, and what comes has
-a length that was announced. So a message of one plane or two is a vote whatever it holds, and any other is none.
+a length that was announced. So a message of one plane or two is a vote whatever it holds, and anything else is not.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from electioncode import core
@@ -48,10 +48,6 @@ class Policies:
     def majority(self, votes: Any, *, step: int, stream: int = 0, out: PackedSigns | None = None) -> PackedSigns:
         """Return the majority of votes, as :func:`electioncode.majority` counts them."""
         return majority(votes, self.tie, seed=self.seed, step=step % 2**32, stream=stream, out=out)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the policies by name, for a checkpoint."""
-        return asdict(self)
 
 
 def check_same(state: Mapping[str, Any], mine: Mapping[str, Any]) -> None:

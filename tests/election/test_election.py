@@ -416,3 +416,24 @@ def test_a_server_needs_d():
     with pytest.raises(ValueError, match="d must be at least 0, got -1"):
         election.resolve(-1)
     assert np.array_equal(election.resolve(5).unpack(), [1, -1, 1, -1, 1])
+
+
+@pytest.mark.parametrize("tie", ["plus", "abstain"])
+def test_a_vote_is_counted_right_into_the_frame_that_is_sent(tie):
+    """Between a worker's tally and the wire nothing copies the vote, and the winner is copied once on its way back."""
+
+    class Watched(InProcessTransport):
+        def exchange(self, messages, max_bytes, decode):
+            self.sent, self.result = messages, super().exchange(messages, max_bytes, decode)
+            return self.result
+
+    election = Election(ec.uncoded(1), Watched(1), tie)
+    memory = set()
+    for step in range(2):
+        winner = run(election, gradients(1, 130, seed=step))
+        (message,) = election.transport.sent.values()
+        words, mask = election.encoder.messages(130, step)[0].numpy()
+        assert all(np.shares_memory(message, plane) for plane in (words, mask) if plane is not None)
+        assert not np.shares_memory(election.transport.result, winner.words)
+        memory.add(message.ctypes.data)
+    assert len(memory) == 1  # the same frame again

@@ -269,7 +269,7 @@ def checkpoints() -> None:
 
 
 def gradients_of(twin: nn.Module, step: int, n: int) -> list[tuple[torch.Tensor, ...]]:
-    """Of each parameter the gradients of n partitions."""
+    """Return the gradients of n partitions, per parameter."""
     rows = []
     for j in range(n):
         twin.zero_grad()

@@ -185,7 +185,7 @@ def far_behind() -> None:
 
 
 def silent_server() -> None:
-    """Workers do not wait for ever; the result that comes late is not taken for the next one."""
+    """Workers do not wait indefinitely; the result that comes late is not taken for the next one."""
     code = ec.uncoded(world.size - 1)
     x, y = gradients(code, D, 0), gradients(code, D, 1)
     with Election(code, MPITransport(timeout=0.1 if world.rank else 5)) as election:

@@ -270,7 +270,7 @@ def silent_for_long() -> None:
 
 
 def silent_server() -> None:
-    """Workers do not wait for ever; the result that comes late is not taken for the next one."""
+    """Workers do not wait indefinitely; the result that comes late is not taken for the next one."""
     code = ec.uncoded(dist.get_world_size() - 1)
     x, y = gradients(code, D, 0), gradients(code, D, 1)
     server = dist.get_rank() == 0
