@@ -161,7 +161,7 @@ def test_the_cuda_runtime_is_inside_and_hidden():
 
 def report(source: Path) -> str:
     """What ptxas said of a file when it was built, or says now."""
-    sources = [*(ROOT / "csrc" / "cuda").iterdir(), ROOT / "csrc" / "cpu" / "kernels.h"]
+    sources = [*(ROOT / "csrc" / "cuda").iterdir(), ROOT / "csrc" / "cpu" / "kernel_table.h"]
     newest = max(path.stat().st_mtime for path in sources)
     for kept in ROOT.glob(f"build/*/ptxas/{source.name}.o.txt"):
         if kept.stat().st_mtime >= newest:

@@ -9,7 +9,7 @@
 #include <tuple>
 #include <utility>
 
-#include "../cpu/coding.h"
+#include "../cpu/code_votes.h"
 #include "../cpu/dispatch.h"
 #include "../cpu/ops.h"
 #include "../cpu/thread_pool.h"

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "dispatch.h"
-#include "plan.h"
+#include "../plan/plan.h"
 #include "thread_pool.h"
 
 namespace electioncode {

@@ -1,5 +1,5 @@
 # The CUDA kernels, twice: for the GPU where nvcc works, and for the CPU where tests want them (ELECTIONCODE_EMULATION).
-set(cuda_operations runtime pack update majority coding tally disagreement)
+set(cuda_operations runtime pack update majority code_votes tally disagreement)
 set(cuda_summary "no")
 
 if(ELECTIONCODE_CUDA STREQUAL "AUTO" OR ELECTIONCODE_CUDA)

@@ -2,7 +2,7 @@
 // emulation.h runs grid, block and warp in loops, so that tests see every kernel's arithmetic and every access.
 #pragma once
 
-#include "../cpu/kernels.h"
+#include "../cpu/kernel_table.h"
 
 #ifdef __CUDACC__
 #define EC_DEVICE __device__ __forceinline__

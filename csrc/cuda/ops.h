@@ -1,5 +1,5 @@
 // The operations on device memory: they plan, and queue kernels on a stream. None waits, and none allocates, but for the
-// scratch that a queue hands out. The jobs are those of the CPU (cpu/kernels.h) with device pointers in them.
+// scratch that a queue hands out. The jobs are those of the CPU (cpu/kernel_table.h) with device pointers in them.
 #pragma once
 
 #include <functional>
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "../cpu/kernels.h"
+#include "../cpu/kernel_table.h"
 
 namespace electioncode::cuda {
 

@@ -4,7 +4,7 @@
 #include <thread>
 #include <vector>
 
-#include "../cpu/coding.h"
+#include "../cpu/code_votes.h"
 #include "../cpu/dispatch.h"
 #include "../cpu/ops.h"
 #include "../cpu/thread_pool.h"

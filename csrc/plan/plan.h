@@ -1,7 +1,7 @@
 // From voters to the dots that a kernel counts. Shared by ops.cpp and coding.cpp; not part of the core's interface.
 #pragma once
 
-#include "ops.h"
+#include "../cpu/ops.h"
 
 namespace electioncode {
 

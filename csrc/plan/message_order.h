@@ -2,7 +2,7 @@
 // core's interface.
 #pragma once
 
-#include "coding.h"
+#include "../cpu/code_votes.h"
 
 namespace electioncode {
 

@@ -3,13 +3,13 @@
 #include <cstring>
 #include <type_traits>
 
-#include "kernels.h"
+#include "../kernel_table.h"
 
-#define ELECTIONCODE_SIMD "simd_avx2.h"
+#define ELECTIONCODE_SIMD "../simd/avx2.h"
 
 namespace electioncode {
 namespace {
-#include "body.h"
+#include "../kernels/body.h"
 }  // namespace
 
 const KernelTable kAvx2Kernels = {"avx2",     pack,        unpack,       update,    vote,       coded, accumulate,

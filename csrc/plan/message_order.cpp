@@ -1,4 +1,4 @@
-#include "program.h"
+#include "message_order.h"
 
 #include <algorithm>
 #include <bit>
@@ -6,9 +6,9 @@
 #include <map>
 #include <numeric>
 
-#include "dispatch.h"
+#include "../cpu/dispatch.h"
 #include "plan.h"
-#include "thread_pool.h"
+#include "../cpu/thread_pool.h"
 
 namespace electioncode {
 

@@ -1,18 +1,17 @@
 // The kernels for one instruction set; only this file is compiled with its flags.
-#include <immintrin.h>
 #include <cstring>
 #include <type_traits>
 
-#include "kernels.h"
+#include "../kernel_table.h"
 
-#define ELECTIONCODE_SIMD "simd_avx512.h"
+#define ELECTIONCODE_SIMD "../simd/scalar.h"
 
 namespace electioncode {
 namespace {
-#include "body.h"
+#include "../kernels/body.h"
 }  // namespace
 
-const KernelTable kAvx512Kernels = {"avx512",     pack,        unpack,       update,    vote,       coded, accumulate,
+const KernelTable kScalarKernels = {"scalar",     pack,        unpack,       update,    vote,       coded, accumulate,
                                    margin, differences, random_words, checksum,
                                    read_only, copy_words, read_and_rewrite};
 

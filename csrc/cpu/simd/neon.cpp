@@ -3,13 +3,13 @@
 #include <cstring>
 #include <type_traits>
 
-#include "kernels.h"
+#include "../kernel_table.h"
 
-#define ELECTIONCODE_SIMD "simd_neon.h"
+#define ELECTIONCODE_SIMD "../simd/neon.h"
 
 namespace electioncode {
 namespace {
-#include "body.h"
+#include "../kernels/body.h"
 }  // namespace
 
 const KernelTable kNeonKernels = {"neon",     pack,        unpack,       update,    vote,       coded, accumulate,

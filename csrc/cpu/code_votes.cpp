@@ -1,10 +1,10 @@
-#include "coding.h"
+#include "code_votes.h"
 
 #include <algorithm>
 
 #include "dispatch.h"
-#include "plan.h"
-#include "program.h"
+#include "../plan/plan.h"
+#include "../plan/message_order.h"
 #include "thread_pool.h"
 
 namespace electioncode {
