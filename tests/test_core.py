@@ -28,7 +28,7 @@ def test_nothing_is_read_or_written_past_a_buffer(isa, rng, at_end):
             a[:] = rng.integers(0, 2**64, w, dtype=np.uint64) if values is None else values
             return a
 
-        for dtype in (np.float16, np.float32, np.float64):
+        for number, dtype in ((0, np.float16), (2, np.float32), (3, np.float64)):
             x = guarded(d * np.dtype(dtype).itemsize, at_end).view(dtype)
             x[:] = rng.standard_normal(d)
             momentum = guarded(x.nbytes, at_end).view(dtype)
@@ -37,8 +37,9 @@ def test_nothing_is_read_or_written_past_a_buffer(isa, rng, at_end):
                 out = ec.PackedSigns(words(), d, words() if zero == "abstain" else None)
                 ec.pack(x, zero, out=out)
                 out.unpack(out=momentum)
-            _core.pack_tensors([x], [momentum], 0.9, 0.1, False, out.words, out.mask, 0, 0, 0, 0, 0, 0)
-            _core.update_tensors([x], out.words, out.mask, 0.9, 0.1)
+            step = [(number, x.ctypes.data, momentum.ctypes.data, d)]
+            _core.pack_addresses(step, 0.9, 0.1, False, out.words, out.mask, 0, 0, 0, 0, 0, 0, None)
+            _core.update_addresses([(number, x.ctypes.data, d)], out.words, out.mask, 0.9, 0.1)
         for n in (1, 2, 5, 16, 17, 40):
             packed = ec.pack(rng.standard_normal((n, d)))
             rows = [ec.PackedSigns(words(row), d) for row in packed.words]
@@ -210,10 +211,8 @@ def test_core_refuses_what_does_not_fit(rng):
         lambda: _core.pack(x, w, None, 0, -1, 0, 0, 0),
         lambda: _core.pack(np.zeros((2, 128), np.float32), np.broadcast_to(w, (2, 2)), None, 0, 0, 0, 0, 0),
         lambda: _core.unpack(w, w[:1], x),
-        lambda: _core.update_tensors([x], w[:1], None, 1.0, 0.1),
-        lambda: _core.update_tensors([x.reshape(2, 64)], w, None, 1.0, 0.1),
-        lambda: _core.pack_tensors([x], [x.astype(np.float64)], 0.9, 0.1, False, w, None, 0, 0, 0, 0, 0, 0),
-        lambda: _core.pack_tensors([x], [], 0.9, 0.1, False, w, None, 0, 0, 0, 0, 0, 0),
+        lambda: _core.update_addresses([(2, x.ctypes.data, 128)], w[:1], None, 1.0, 0.1),
+        lambda: _core.update_addresses([(2, x.ctypes.data, 128)], w, w[:1], 1.0, 0.1),
         *[
             lambda tensor=tensor, words=words, split=split: _core.pack_addresses(
                 [tensor], 0.9, 0.1, False, words, None, 0, 0, 0, 0, 0, 0, split
@@ -224,6 +223,7 @@ def test_core_refuses_what_does_not_fit(rng):
                 ((2, x.ctypes.data + 2, 0, 64), w[:1], None),
                 ((2, x.ctypes.data, x.ctypes.data + 1, 64), w[:1], None),
                 ((2, x.ctypes.data, 0, 129), w, None),
+                ((2, x.ctypes.data, 0, 2**64 - 1), w[:0], None),
                 ((2, x.ctypes.data, 0, 128), w, (0.9, 0.1)),
             ]
         ],
@@ -231,6 +231,7 @@ def test_core_refuses_what_does_not_fit(rng):
         lambda: _core.update_addresses([(2, 0, 128)], w, None, 1.0, 0.1),
         lambda: _core.update_addresses([(2, x.ctypes.data + 1, 64)], w[:1], None, 1.0, 0.1),
         lambda: _core.update_addresses([(2, x.ctypes.data, 129)], w, None, 1.0, 0.1),
+        lambda: _core.update_addresses([(2, x.ctypes.data, 2**64 - 1)], w[:0], None, 1.0, 0.1),
         lambda: _core.majority([w, w[:1]], None, None, 128, 0, 0, 0, 0, w.copy(), None, False),
         lambda: _core.majority([w], None, None, 129, 0, 0, 0, 0, w.copy(), None, False),
         lambda: _core.majority([w], None, [1, 2], 128, 0, 0, 0, 0, w.copy(), None, False),

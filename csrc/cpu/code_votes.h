@@ -5,13 +5,6 @@
 
 namespace electioncode {
 
-// Worker i holds the partitions members[first[i] .. first[i + 1]); its ties draw from stream + i.
-struct Code {
-    std::vector<std::size_t> first, members;
-
-    std::size_t num_workers() const { return first.size() - 1; }
-};
-
 struct CodedVote {
     std::vector<Voter> partitions;
     Code code;
@@ -24,7 +17,7 @@ struct CodedVote {
 // A worker that holds nothing abstains.
 void local_majorities(const CodedVote& vote, const std::vector<Word*>& out, const std::vector<Word*>& out_mask);
 
-// The majority of all workers' messages, which are never stored: a tile of them lives in the cache.
+// Return the majority of all workers' messages, which are never stored: a tile of them lives in the cache.
 void coded_majority(const CodedVote& vote, const Decision& decision);
 
 }  // namespace electioncode

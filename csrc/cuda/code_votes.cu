@@ -47,7 +47,7 @@ struct Coded {
 
     static EC_DEVICE void run(const Args& args, Thread t) {
         const std::size_t w = t.index;
-        if (w >= words_of(args.d)) return;  // no thread waits for another: each has its own part of shared memory
+        if (w >= num_words(args.d)) return;  // no thread waits for another: each has its own part of shared memory
         const Word* words = args.words + w;
         const Word* masks = args.mask ? args.mask + w : nullptr;
         std::size_t stride = args.stride, mask_stride = args.mask_stride;
@@ -121,18 +121,6 @@ private:
     }
 };
 
-std::size_t largest_load(const Code& code) {
-    std::size_t most = 0;
-    for (std::size_t i = 0; i < code.num_workers(); ++i) most = std::max(most, code.first[i + 1] - code.first[i]);
-    return most;
-}
-
-std::size_t active_workers(const Code& code) {
-    std::size_t n = 0;
-    for (std::size_t i = 0; i < code.num_workers(); ++i) n += code.first[i + 1] > code.first[i];
-    return n;
-}
-
 void launch(CodedArgs args, const CodedVote& vote, const Queue& queue) {
     const Code& code = vote.code;
     args.words = vote.partitions.words, args.mask = vote.partitions.mask;
@@ -141,20 +129,23 @@ void launch(CodedArgs args, const CodedVote& vote, const Queue& queue) {
     args.workers = static_cast<std::uint32_t>(code.num_workers());
     args.tie = vote.tie, args.random = vote.random, args.d = vote.d;
     std::vector<Index> lists;
-    for (std::size_t i = 0; i < code.num_workers(); ++i)
-        lists.push_back({static_cast<std::uint32_t>(code.first[i]), static_cast<std::uint32_t>(code.first[i + 1] - code.first[i])});
+    std::size_t largest = 0;
+    for (std::size_t i = 0; i < code.num_workers(); ++i) {
+        lists.push_back({static_cast<std::uint32_t>(code.first[i]), static_cast<std::uint32_t>(code.load(i))});
+        largest = std::max(largest, code.load(i));
+    }
     for (std::size_t m = 0; m < code.members.size(); m += 2) {
         const std::size_t other = m + 1 < code.members.size() ? code.members[m + 1] : 0;
         lists.push_back({static_cast<std::uint32_t>(code.members[m]), static_cast<std::uint32_t>(other)});
     }
     fill(args.lists, lists, queue);
-    const std::size_t rows = vote.partitions.rows * (args.mask ? 2 : 1), words = words_of(vote.d);
+    const std::size_t rows = vote.partitions.rows * (args.mask ? 2 : 1), words = num_words(vote.d);
     int block = 128;
     while (block > 32 && rows * static_cast<std::size_t>(block) * sizeof(Word) > kSharedBytes) block /= 2;
     std::size_t shared = rows * static_cast<std::size_t>(block) * sizeof(Word);
     args.staged = shared <= kSharedBytes;
     if (!args.staged) block = 128, shared = 0;
-    const std::uint64_t most = std::max<std::uint64_t>(largest_load(code) * (args.mask ? 2 : 1), args.maximum);
+    const std::uint64_t most = std::max<std::uint64_t>(largest * (args.mask ? 2 : 1), args.maximum);
     if (most < 32) return launch_threads<Coded<5>>(args, words, queue, block, shared);
     if (most < 256) return launch_threads<Coded<8>>(args, words, queue, block, shared);
     launch_threads<Coded<24>>(args, words, queue, block, shared);
@@ -172,7 +163,8 @@ void coded_majority(const CodedVote& vote, const Decision& decision, const Queue
     CodedArgs args{};
     args.fused = true;
     args.masked_messages = vote.tie == Tie::kAbstain;
-    args.maximum = active_workers(vote.code) * (args.masked_messages ? 2 : 1);
+    for (std::size_t i = 0; i < vote.code.num_workers(); ++i)
+        if (vote.code.load(i) > 0) args.maximum += args.masked_messages ? 2 : 1;
     args.global = decision.random;
     args.out = decision.out, args.out_mask = decision.out_mask;
     launch(args, vote, queue);

@@ -1,12 +1,11 @@
-// How to compute the messages of a code with the least work. Shared by program.cpp and coding.cpp; not part of the
-// core's interface.
+// Which messages of a code are alike, and in which order to count them so that they share the most work.
 #pragma once
 
-#include "../cpu/code_votes.h"
+#include "../votes.h"
 
 namespace electioncode {
 
-using Members = std::vector<std::size_t>;
+using Members = std::vector<std::size_t>;  // partitions, ascending
 
 // One message to compute from the votes of its members, and the workers that send it.
 struct Message {
@@ -14,30 +13,18 @@ struct Message {
     std::vector<std::size_t> workers;
 };
 
-// Equal rows are one message, unless their workers break ties by bits of their own.
-std::vector<Message> distinct_messages(const CodedVote& vote);
+// Return the messages to compute: equal rows are one, unless their workers break ties by random bits of their own.
+std::vector<Message> distinct_messages(const Code& code, Tie tie, bool masked);
 
-// The messages in the order in which the kernel computes them: alone, or as chains of small changes.
-class Program {
-public:
-    Program(const CodedVote& vote, const std::vector<Message>& messages);
-
-    // Whether the kernel can do it: nobody abstains, and no message draws random bits.
-    static bool possible(const CodedVote& vote, const std::vector<Message>& messages);
-
-    // Every worker's message; out[i] is worker i's.
-    void store(const CodedVote& vote, const std::vector<Word*>& out) const;
-    // The majority of the messages, none of which is stored.
-    void decide(const CodedVote& vote, const Decision& decision) const;
-
-private:
-    void run(const CodedJob& job, std::size_t words, std::size_t bytes, std::size_t scratch) const;
-    CodedJob job(const CodedVote& vote) const;
-
-    std::vector<const Word*> rows_, used_;
-    std::vector<CodedLink> links_;
-    std::vector<CodedRun> runs_;
-    std::vector<std::vector<std::size_t>> workers_;  // of each message, in the order of the runs
+// One message to count: alone, or on from the one before, with some rows added and some removed.
+struct Step {
+    std::size_t message;
+    bool continues;
+    Members added, removed;
 };
+
+// Order the messages of a device that counts up to `direct_rows` rows in registers: those best counted alone come first,
+// by size.
+std::vector<Step> order_messages(const std::vector<Message>& messages, std::size_t direct_rows);
 
 }  // namespace electioncode

@@ -1,17 +1,24 @@
 // Carry-save adders: rows of bits become counters, one bit of the counter per plane, and counters become votes.
-// Included inside the namespace of its instruction set.
 
-constexpr int kGroup = kGroupRows;  // rows added to the counters at a time: 16 + the four low planes is all full adders
+constexpr int kGroup = kGroupRows;
 
 static inline Vec load_some(const Word* p, std::size_t n) { return n == kVecWords ? load(p) : load_part(p, n); }
 
-constexpr int bit_length(std::uint64_t n) {
-    int length = 0;
-    for (; n; n >>= 1) ++length;
-    return length;
+// Functions of a number of rows that the compiler knows, by that number: of[1] to of[kMost].
+template <typename Function, int kMost>
+struct Functions {
+    Function of[kMost + 1];
+};
+template <typename Function, int kMost, typename Get, int... N>
+constexpr Functions<Function, kMost> list_functions(Get get, std::integer_sequence<int, N...>) {
+    return {{nullptr, get.template operator()<N + 1>()...}};
+}
+template <typename Function, int kMost, typename Get>
+constexpr Functions<Function, kMost> table_of(Get get) {
+    return list_functions<Function, kMost>(get, std::make_integer_sequence<int, kMost>{});
 }
 
-// Counts N bits per lane into bit_length(N) planes; x is used up.
+// Count N bits per lane into bit_length(N) planes; x is used up.
 template <int N>
 [[gnu::always_inline]] static inline void count_rows(Vec* x, Vec* plane) {
     Vec sum = x[0];
@@ -31,16 +38,30 @@ template <int N>
 }
 
 // count > limit, from the lowest plane up: a set bit of the limit asks for this plane, a clear one is beaten by it.
-template <int kPlanes, int kLimit>
-[[gnu::always_inline]] static inline Vec exceeds(const Vec* plane) {
+template <typename Plane>
+[[gnu::always_inline]] static inline Vec exceeds(Plane plane, int planes, std::uint64_t limit) {
     Vec result = broadcast(0);
-#pragma GCC unroll 8
-    for (int p = 0; p < kPlanes; ++p)
-        result = (kLimit >> p) & 1 ? bit_and(result, plane[p]) : bit_or(result, plane[p]);
+    for (int p = 0; p < planes; ++p)
+        result = (limit >> p) & 1 ? bit_and(result, plane(p)) : bit_or(result, plane(p));
     return result;
 }
 
-// One column of the adder tree: N bits of weight 2^plane join the counter's plane; its carries go one plane up.
+struct Verdict {
+    Vec winner, voted;
+};
+
+// Decide by counts of up to `maximum`, of which plane(p) gives bit p; draw() gives random bits for ties.
+template <typename Plane, typename Draw>
+[[gnu::always_inline]] static inline Verdict decide(Tie tie, std::uint64_t maximum, Plane plane, int planes, Draw draw) {
+    const std::uint64_t more = majority_limit(maximum, false), half = majority_limit(maximum, true);
+    Verdict verdict{exceeds(plane, planes, tie == Tie::kPlus ? half : more), broadcast(~Word{0})};
+    if (tie == Tie::kRandom && half < more)
+        verdict.winner = bit_or(verdict.winner, bit_and(exceeds(plane, planes, half), draw()));
+    if (tie == Tie::kAbstain) verdict.voted = or_not(verdict.winner, exceeds(plane, planes, half));
+    return verdict;
+}
+
+// Add one column of the adder tree: N bits of weight 2^plane join the counter's plane, its carries go one plane up.
 template <int N>
 [[gnu::always_inline]] static inline void add_column(Vec* x, Word* counter, std::size_t stride, int planes) {
     if (planes == 0) return;  // the count fits its planes: what would be carried out is zero
@@ -69,16 +90,12 @@ template <int N>
     }
 }
 
-[[gnu::always_inline]] static inline Vec counter_exceeds(const Word* counter, std::size_t stride, int planes, std::uint64_t limit) {
-    Vec result = broadcast(0);
-    for (int p = 0; p < planes; ++p) {
-        const Vec bits = load(counter + static_cast<std::size_t>(p) * stride);
-        result = (limit >> p) & 1 ? bit_and(result, bits) : bit_or(result, bits);
-    }
-    return result;
+// The planes of a counter in memory, a vector of each.
+static inline auto planes_at(const Word* counter, std::size_t stride) {
+    return [=](int p) { return load(counter + static_cast<std::size_t>(p) * stride); };
 }
 
-// Of the n words of a line, how many the vector at v takes.
+// How many of a line's n words the vector at v takes.
 static inline std::size_t words_of_vector(std::size_t n, std::size_t v) { return n - v < kVecWords ? n - v : kVecWords; }
 
 template <int N>
@@ -92,19 +109,14 @@ static void add_some(const Word* const* rows, std::size_t w, std::size_t n, Word
 }
 
 using AddSome = void (*)(const Word* const*, std::size_t, std::size_t, Word*, int);
-static constexpr AddSome kAddSome[kGroup + 1] = {
-    nullptr,      add_some<1>,  add_some<2>,  add_some<3>,  add_some<4>,  add_some<5>,  add_some<6>,  add_some<7>,  add_some<8>,
-    add_some<9>,  add_some<10>, add_some<11>, add_some<12>, add_some<13>, add_some<14>, add_some<15>, add_some<16>,
-};
+constexpr auto kAddSome = table_of<AddSome, kGroup>([]<int N>() { return add_some<N>; });
 
-// One line of any number of rows, into a counter of one line a plane.
-static void count_line(const Word* const* rows, std::size_t num_rows, std::size_t w, std::size_t n, Word* counter, int planes) {
+// Count one line of any number of rows into a counter of one line per plane.
+static void count_line(const Word* const* rows, std::size_t num_rows, std::size_t w, std::size_t n, Word* counter,
+                       int planes) {
     std::memset(counter, 0, static_cast<std::size_t>(planes) * kLineWords * sizeof(Word));
     for (std::size_t i = 0; i < num_rows; i += kGroup) {
         const std::size_t left = num_rows - i;
-        kAddSome[left < kGroup ? left : kGroup](rows + i, w, n, counter, planes);
+        kAddSome.of[left < kGroup ? left : kGroup](rows + i, w, n, counter, planes);
     }
 }
-
-// What a count must exceed to win, where a tie wins and where it does not.
-static std::uint64_t majority_limit(std::uint64_t maximum, bool tie_wins) { return tie_wins && maximum % 2 == 0 ? maximum / 2 - 1 : maximum / 2; }

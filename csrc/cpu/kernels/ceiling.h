@@ -1,8 +1,7 @@
-// What memory allows: loops that only read, or only copy. Benchmarks divide by them.
-// Included inside the namespace of its instruction set.
+// What memory allows: loops that only read, copy or rewrite. Benchmarks divide by them.
 
 // Four streams with a prefetch each: on the machines tried, faster than one stream with or without.
-static Word read_only(const Word* words, std::size_t begin, std::size_t end) {
+static Word read_words(const Word* words, std::size_t begin, std::size_t end) {
     constexpr std::size_t kStreams = 4, kStride = 2 * kVecWords;
     const std::size_t part = (end - begin) / kStreams / kStride * kStride;
     Vec sum[2 * kStreams];
@@ -25,8 +24,8 @@ static Word read_only(const Word* words, std::size_t begin, std::size_t end) {
     return total;
 }
 
-// Reads and rewrites `to` as the optimizer's kernels do their buffers: to[w] ^= from[w].
-static void read_and_rewrite(const Word* from, Word* to, std::size_t begin, std::size_t end) {
+// Read and rewrite `to` as the optimizer's kernels do their buffers: to[w] ^= from[w].
+static void rewrite_words(const Word* from, Word* to, std::size_t begin, std::size_t end) {
     std::size_t w = begin;
     for (; w + kVecWords <= end; w += kVecWords) store(to + w, bit_xor(load(to + w), load(from + w)));
     for (; w < end; ++w) to[w] ^= from[w];

@@ -1,4 +1,4 @@
-// The checksum of a frame. Included inside the namespace of its instruction set.
+// The checksum of a frame.
 
 // A sum over words, so that any order and any cut gives the same result: SplitMix64's finaliser of each word and its
 // place (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).

@@ -1,40 +1,39 @@
 // Votes over a code, one line of words at a time: every message is counted while the partitions' words lie in the
-// nearest cache, and the vote over the messages follows at once. Included inside the namespace of its instruction set.
+// nearest cache, and the vote over the messages follows at once.
 
-// `messages` majorities of N rows each, counted in registers.
+// Count `messages` majorities of N rows each in registers.
 template <int N, bool kTiesPlus, bool kPart>
-static void count_alone(const Word* const* rows, std::size_t messages, std::size_t w, std::size_t n, Word* out, std::size_t stride) {
+static void count_alone(const Word* const* rows, std::size_t messages, std::size_t w, std::size_t n, Word* out,
+                        std::size_t stride) {
     constexpr int kPlanes = bit_length(N);
     for (std::size_t m = 0; m < messages; ++m, rows += N, out += stride) {
         for (std::size_t v = 0; v < (kPart ? n : kLineWords); v += kVecWords) {
             Vec x[N], plane[kPlanes];
 #pragma GCC unroll 16
-            for (int i = 0; i < N; ++i) x[i] = kPart ? load_some(rows[i] + w + v, words_of_vector(n, v)) : load(rows[i] + w + v);
+            for (int i = 0; i < N; ++i)
+                x[i] = kPart ? load_some(rows[i] + w + v, words_of_vector(n, v)) : load(rows[i] + w + v);
             count_rows<N>(x, plane);
-            store(out + v, exceeds<kPlanes, N % 2 || !kTiesPlus ? N / 2 : N / 2 - 1>(plane));
+            store(out + v, exceeds([&](int p) { return plane[p]; }, kPlanes, majority_limit(N, kTiesPlus)));
         }
     }
 }
 
 using CountAlone = void (*)(const Word* const*, std::size_t, std::size_t, std::size_t, Word*, std::size_t);
 template <bool kTiesPlus, bool kPart>
-static CountAlone alone_counter(std::size_t rows) {
-    static constexpr CountAlone table[kDirectRows + 1] = {
-        nullptr,
-        count_alone<1, true, kPart>, count_alone<2, kTiesPlus, kPart>, count_alone<3, true, kPart>, count_alone<4, kTiesPlus, kPart>,
-        count_alone<5, true, kPart>, count_alone<6, kTiesPlus, kPart>, count_alone<7, true, kPart>, count_alone<8, kTiesPlus, kPart>,
-        count_alone<9, true, kPart>, count_alone<10, kTiesPlus, kPart>, count_alone<11, true, kPart>, count_alone<12, kTiesPlus, kPart>,
-        count_alone<13, true, kPart>, count_alone<14, kTiesPlus, kPart>, count_alone<15, true, kPart>, count_alone<16, kTiesPlus, kPart>,
-    };
-    return table[rows];
+constexpr auto kCountAlone = table_of<CountAlone, kDirectRows>([]<int N>() {
+    return count_alone<N, kTiesPlus || N % 2 == 1, kPart>;  // an odd number has no ties: one function will do
+});
+template <bool kPart>
+static CountAlone alone_counter(bool ties_plus, std::size_t rows) {
+    return (ties_plus ? kCountAlone<true, kPart> : kCountAlone<false, kPart>).of[rows];
 }
 
-// Messages that differ by few rows, each counted on from the one before; the counters stay in registers.
+// Counters in registers, for messages that differ by few rows and are each counted on from the one before.
 template <int P>
 struct Counter {
     Vec plane[P];
 
-    // Adds -1, 0 or 1 in two's complement: `odd` is the lowest bit, `negative` all others.
+    // Add -1, 0 or 1 in two's complement: `odd` is the lowest bit, `negative` all others.
     [[gnu::always_inline]] inline void add(Vec odd, Vec negative) {
         Vec carry = bit_and(plane[0], odd);
         plane[0] = bit_xor(plane[0], odd);
@@ -44,12 +43,6 @@ struct Counter {
             plane[p] = xor3(old, negative, carry);
             carry = majority3(old, negative, carry);
         }
-    }
-    [[gnu::always_inline]] inline Vec exceeds(std::uint64_t limit) const {
-        Vec result = broadcast(0);
-#pragma GCC unroll 16
-        for (int p = 0; p < P; ++p) result = (limit >> p) & 1 ? bit_and(result, plane[p]) : bit_or(result, plane[p]);
-        return result;
     }
 };
 
@@ -67,7 +60,7 @@ static void count_chain(const CodedRun& run, bool ties_plus, std::size_t w, std:
         std::size_t size = run.size;
         Word* to = out + v;
         for (const CodedLink *link = run.links, *const end = link + run.messages - 1;; ++link, to += stride) {
-            store(to, counter.exceeds(majority_limit(size, ties_plus)));
+            store(to, exceeds([&](int p) { return counter.plane[p]; }, P, majority_limit(size, ties_plus)));
             if (link == end) break;
             const Word *const *added = rows, *const *removed = rows + link->added;
             rows = removed + link->removed;
@@ -88,19 +81,16 @@ static void count_chain(const CodedRun& run, bool ties_plus, std::size_t w, std:
 }
 
 using CountChain = void (*)(const CodedRun&, bool, std::size_t, std::size_t, Word*, std::size_t);
-static constexpr CountChain kCountChain[kMaxChainPlanes + 1] = {
-    nullptr,        count_chain<1>, count_chain<2>, count_chain<3>, count_chain<4>,  count_chain<5>,  count_chain<6>,
-    count_chain<7>, count_chain<8>, count_chain<9>, count_chain<10>, count_chain<11>, count_chain<12>,
-};
+constexpr auto kCountChain = table_of<CountChain, kMaxChainPlanes>([]<int N>() { return count_chain<N>; });
 
 template <bool kPart>
 static void count_messages(const CodedJob& job, std::size_t w, std::size_t n, Word* message, std::size_t stride) {
     for (std::size_t r = 0; r < job.num_runs; ++r) {
         const CodedRun& run = job.runs[r];
         if (run.planes > 0) {
-            kCountChain[run.planes](run, job.ties_plus, w, n, message, stride);
+            kCountChain.of[run.planes](run, job.ties_plus, w, n, message, stride);
         } else {
-            (job.ties_plus ? alone_counter<true, kPart>(run.size) : alone_counter<false, kPart>(run.size))(run.rows, run.messages, w, n, message, stride);
+            alone_counter<kPart>(job.ties_plus, run.size)(run.rows, run.messages, w, n, message, stride);
         }
         message += run.messages * stride;
     }
@@ -111,7 +101,7 @@ static inline void count_and_prefetch(const CodedJob& job, std::size_t w, std::s
     n == kLineWords ? count_messages<false>(job, w, n, message, stride) : count_messages<true>(job, w, n, message, stride);
 }
 
-// Messages are stored a block at a time: single stores to as many streams as there are workers would be slow.
+// Store the messages, a block at a time: single stores to as many streams as there are workers would be slow.
 static void store_messages(const CodedJob& job, Word* message, std::size_t begin, std::size_t end) {
     const std::size_t size = message_block(job.num_messages), stride = message_stride(job.num_messages);
     for (std::size_t block = begin; block < end; block += size) {
@@ -127,16 +117,15 @@ static void store_messages(const CodedJob& job, Word* message, std::size_t begin
     if (job.streams) stream_fence();
 }
 
-// Messages of one line live in the scratch, and the vote over them follows at once.
+// Vote over the messages, of which one line at a time lives in the scratch.
 static void vote_on_messages(const CodedJob& job, Word* message, std::size_t begin, std::size_t end) {
     const Word** const voters = reinterpret_cast<const Word**>(message + job.num_messages * kLineWords);
     for (std::size_t i = 0; i < job.num_voters; ++i) voters[i] = message + job.voters[i] * kLineWords;
     const int planes = bit_length(job.num_voters);
-    const std::uint64_t more = majority_limit(job.num_voters, false), half = majority_limit(job.num_voters, true);
-    const bool draws = job.tie == Tie::kRandom && half < more;
-    const CountAlone count = draws || job.tie == Tie::kAbstain || job.num_voters > kDirectRows ? nullptr
-                             : job.tie == Tie::kPlus ? alone_counter<true, false>(job.num_voters)
-                                                     : alone_counter<false, false>(job.num_voters);
+    const bool draws = job.tie == Tie::kRandom && job.num_voters % 2 == 0, abstains = job.tie == Tie::kAbstain;
+    const CountAlone count = draws || abstains || job.num_voters > kDirectRows
+                                 ? nullptr
+                                 : alone_counter<false>(job.tie == Tie::kPlus, job.num_voters);
     constexpr std::size_t kDrawn = 64;
     alignas(64) Word counter[kMaxChainPlanes * kLineWords], out[kLineWords], voted[kLineWords], random[kDrawn];
     for (std::size_t w = begin; w < end; w += kLineWords) {
@@ -148,19 +137,18 @@ static void vote_on_messages(const CodedJob& job, Word* message, std::size_t beg
         } else {
             count_line(voters, job.num_voters, 0, kLineWords, counter, planes);
             for (std::size_t v = 0; v < kLineWords; v += kVecWords) {
-                const Vec wins = counter_exceeds(counter + v, kLineWords, planes, job.tie == Tie::kPlus ? half : more);
-                const Vec ties = counter_exceeds(counter + v, kLineWords, planes, half);
-                store(out + v, draws ? bit_or(wins, bit_and(ties, load(random + drawn + v))) : wins);
-                store(voted + v, or_not(wins, ties));
+                const Verdict verdict = decide(job.tie, job.num_voters, planes_at(counter + v, kLineWords), planes,
+                                               [&] { return load(random + drawn + v); });
+                store(out + v, verdict.winner);
+                store(voted + v, verdict.voted);
             }
         }
         copy_words(out, job.out + w, 0, n);
-        if (job.tie == Tie::kAbstain) copy_words(voted, job.out_mask + w, 0, n);
+        if (abstains) copy_words(voted, job.out_mask + w, 0, n);
     }
-    if (end == (job.d + kWordBits - 1) / kWordBits && job.d % kWordBits && job.tie == Tie::kAbstain)  // padding bits stay zero
-        job.out_mask[end - 1] &= (Word{1} << (job.d % kWordBits)) - 1;
+    if (abstains && begin < end) job.out_mask[end - 1] &= valid_bits(job.d, end - 1);  // padding bits stay zero
 }
 
-static void coded(const CodedJob& job, Word* scratch, std::size_t begin, std::size_t end) {
+static void code_votes(const CodedJob& job, Word* scratch, std::size_t begin, std::size_t end) {
     job.num_voters > 0 ? vote_on_messages(job, scratch, begin, end) : store_messages(job, scratch, begin, end);
 }

@@ -1,12 +1,11 @@
 // Floating-point numbers to signs and back, and the two ends of an optimizer step.
-// Included inside the namespace of its instruction set.
 
 // v <- round(round(beta * v) + round(weight * x)): three roundings to the storage type, never contracted.
 template <typename F>
 static inline void momentum_block(const typename F::Storage* x, typename F::Storage* v, typename F::Compute beta,
                                   typename F::Compute weight) {
     using C = typename F::Compute;
-    if constexpr (std::is_same<C, typename F::Storage>::value) {
+    if constexpr (kIsNative<F>) {
         for (int i = 0; i < kBlock; ++i) v[i] = beta * v[i] + weight * x[i];
     } else {
         alignas(64) C a[kBlock], b[kBlock];
@@ -21,7 +20,7 @@ static inline void momentum_block(const typename F::Storage* x, typename F::Stor
     }
 }
 
-// The momentum's step on one block; returns what to take the signs of: v, or the scratch where the job is split.
+// Step the momentum of one block and return what to take the signs of: v, or the scratch where the job is split.
 template <typename F>
 static inline const typename F::Storage* step_block(const PackJob& job, const typename F::Storage* x, typename F::Storage* v,
                                                     typename F::Storage* scratch) {
@@ -45,7 +44,7 @@ static bool pack_plus(const PackJob& job, std::size_t begin, std::size_t end) {
     constexpr std::size_t kStreams = 4, kBlockBytes = kBlock * sizeof(S), kAhead = 512;
     SignReader<F> reader;
     const char* bytes = static_cast<const char*>(job.x);
-    Word* words = job.words - job.words_first;
+    Word* words = job.words;
     const std::size_t full = job.d / kBlock < end ? job.d / kBlock : end;
     const std::size_t part = full > begin ? (full - begin) / kStreams : 0;
     for (std::size_t w = begin; w < begin + part; ++w) {
@@ -53,12 +52,13 @@ static bool pack_plus(const PackJob& job, std::size_t begin, std::size_t end) {
         for (std::size_t stream = 0; stream < kStreams; ++stream) {
             const std::size_t at = w + stream * part;
 #pragma GCC unroll 8
-            for (std::size_t line = 0; line < kBlockBytes; line += 64) prefetch(bytes + at * kBlockBytes + kAhead + line);
+            for (std::size_t line = 0; line < kBlockBytes; line += 64)
+                prefetch(bytes + at * kBlockBytes + kAhead + line);
             words[at] = ~reader.negative(static_cast<const S*>(job.x) + at * kBlock);
         }
     }
     for_blocks(static_cast<const S*>(job.x), static_cast<S*>(nullptr), job.d, begin + kStreams * part, end,
-               [&](std::size_t w, const S* x, S*, int n) { words[w] = ~reader.negative(x) & valid_bits(n); });
+               [&](std::size_t w, const S* x, S*, Word valid) { words[w] = ~reader.negative(x) & valid; });
     return reader.saw_nan();
 }
 
@@ -67,9 +67,9 @@ static bool pack_momentum_plus(const PackJob& job, std::size_t begin, std::size_
     using S = typename F::Storage;
     SignReader<F> reader;
     for_blocks(static_cast<const S*>(job.x), static_cast<S*>(job.v), job.d, begin, end,
-               [&](std::size_t w, const S* x, S* v, int n) {
+               [&](std::size_t w, const S* x, S* v, Word valid) {
                    alignas(64) S scratch[kBlock];
-                   job.words[w - job.words_first] = ~reader.negative(step_block<F>(job, x, v, scratch)) & valid_bits(n);
+                   job.words[w] = ~reader.negative(step_block<F>(job, x, v, scratch)) & valid;
                });
     return reader.saw_nan();
 }
@@ -79,12 +79,11 @@ static bool pack_any(const PackJob& job, std::size_t begin, std::size_t end) {
     using S = typename F::Storage;
     Word nan = 0;
     for_blocks(static_cast<const S*>(job.x), static_cast<S*>(job.v), job.d, begin, end,
-               [&](std::size_t w, const S* x, S* v, int n) {
+               [&](std::size_t w, const S* x, S* v, Word valid) {
                    alignas(64) S scratch[kBlock];
                    if (v) x = step_block<F>(job, x, v, scratch);
                    const SignMasks m = sign_masks<F>(x);
-                   const Word valid = valid_bits(n), positive = ~(m.negative | m.zero | m.nan);
-                   Word vote = job.negate ? m.negative & ~m.nan : positive, voted = valid;
+                   Word vote = job.negate ? m.negative & ~m.nan : ~(m.negative | m.zero | m.nan), voted = valid;
                    if (job.zero == Zero::kPlus) vote |= m.zero;
                    if (job.zero == Zero::kRandom && (m.zero & valid)) {
                        Word random[16];  // one is drawn; GCC 12 warns of an overflow if there is room for no more
@@ -94,25 +93,19 @@ static bool pack_any(const PackJob& job, std::size_t begin, std::size_t end) {
                    if (job.zero == Zero::kAbstain) voted &= ~m.zero;
                    if (job.nan == Nan::kAbstain) voted &= ~m.nan;
                    nan |= m.nan & valid;
-                   job.words[w - job.words_first] = vote & voted;
-                   if (job.mask) job.mask[w - job.words_first] = voted;
+                   job.words[w] = vote & voted;
+                   if (job.mask) job.mask[w] = voted;
                });
     return nan != 0;
 }
 
-template <typename F>
-static bool pack_format(const PackJob& job, std::size_t begin, std::size_t end) {
-    if (job.zero != Zero::kPlus || job.nan != Nan::kRaise || job.negate || job.mask) return pack_any<F>(job, begin, end);
-    return job.v ? pack_momentum_plus<F>(job, begin, end) : pack_plus<F>(job, begin, end);
-}
-
 static bool pack(const PackJob& job, std::size_t begin, std::size_t end) {
-    switch (job.dtype) {
-        case Dtype::kFloat16: return pack_format<Float16>(job, begin, end);
-        case Dtype::kBFloat16: return pack_format<BFloat16>(job, begin, end);
-        case Dtype::kFloat64: return pack_format<Float64>(job, begin, end);
-        default: return pack_format<Float32>(job, begin, end);
-    }
+    const bool plus = job.zero == Zero::kPlus && job.nan == Nan::kRaise && !job.negate && !job.mask;
+    return with_format(job.dtype, [&](auto format) {
+        using F = decltype(format);
+        if (!plus) return pack_any<F>(job, begin, end);
+        return job.v ? pack_momentum_plus<F>(job, begin, end) : pack_plus<F>(job, begin, end);
+    });
 }
 
 // out[i] = one where the bit is set, minus_one where it is clear, none where the mask is.
@@ -167,10 +160,10 @@ static void update_format(const UpdateJob& job, std::size_t begin, std::size_t e
     using C = typename F::Compute;
     const C decay = static_cast<C>(job.decay), step = F::rounded(static_cast<C>(job.step)), none = step * C{0};
     const VoteExpander<C> expander(step, -step, none);
-    for_blocks(static_cast<S*>(job.p), static_cast<S*>(nullptr), job.d, begin, end, [&](std::size_t w, S* p, S*, int) {
+    for_blocks(static_cast<S*>(job.p), static_cast<S*>(nullptr), job.d, begin, end, [&](std::size_t w, S* p, S*, Word) {
         alignas(64) C change[kBlock];
         expander(job.words[w], job.mask ? &job.mask[w] : nullptr, change);
-        if constexpr (std::is_same<C, S>::value) {
+        if constexpr (kIsNative<F>) {
             for (int i = 0; i < kBlock; ++i) p[i] = decay * p[i] + change[i];
         } else {
             alignas(64) C a[kBlock];
@@ -184,10 +177,5 @@ static void update_format(const UpdateJob& job, std::size_t begin, std::size_t e
 }
 
 static void update(const UpdateJob& job, std::size_t begin, std::size_t end) {
-    switch (job.dtype) {
-        case Dtype::kFloat16: return update_format<Float16>(job, begin, end);
-        case Dtype::kBFloat16: return update_format<BFloat16>(job, begin, end);
-        case Dtype::kFloat64: return update_format<Float64>(job, begin, end);
-        default: return update_format<Float32>(job, begin, end);
-    }
+    with_format(job.dtype, [&](auto format) { update_format<decltype(format)>(job, begin, end); });
 }

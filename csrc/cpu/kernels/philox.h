@@ -1,5 +1,5 @@
 // Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-// Included inside the namespace of its instruction set. One word a 64-bit lane: a round reads only the low halves
+// One word a 64-bit lane: a round reads only the low halves
 // of its operands, so what the products leave in the high halves needs no clearing.
 
 template <int kVectors>

@@ -1,5 +1,5 @@
 // Stores that pass the cache by: what is written is not read first, and does not push out what is still needed.
-// For results larger than the cache that would hold them. Included inside the namespace of its instruction set.
+// For results larger than the cache that would hold them.
 
 // How many words lie between p and the next place where a vector is aligned.
 static inline std::size_t words_to_alignment(const Word* p) {

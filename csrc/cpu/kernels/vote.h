@@ -1,6 +1,6 @@
-// The majority of rows of bits: picks the way to count them. Included inside the namespace of its instruction set.
+// The majority of rows of bits: pick the way to count them.
 
-// Nobody has a weight: every coordinate is a tie.
+// Vote where nobody has a weight: every coordinate is a tie.
 static void vote_nobody(const VoteJob& job, std::size_t begin, std::size_t end) {
     const Word fill = job.tie == Tie::kPlus ? ~Word{0} : 0;
     if (job.tie == Tie::kRandom) {
@@ -12,26 +12,28 @@ static void vote_nobody(const VoteJob& job, std::size_t begin, std::size_t end) 
     if (job.differences) count_differences(job, begin, end);
 }
 
+static DirectVote direct_vote(Tie tie, std::size_t n) {
+    switch (tie) {
+        case Tie::kPlus: return kVoteDirect<Tie::kPlus>.of[n];
+        case Tie::kMinus: return kVoteDirect<Tie::kMinus>.of[n];
+        case Tie::kRandom: return kVoteDirect<Tie::kRandom>.of[n];
+        default: return kVoteDirect<Tie::kAbstain>.of[n];
+    }
+}
+
 static void vote(const VoteJob& job, Word* scratch, std::size_t begin, std::size_t end) {
     if (begin >= end) return;
     if (job.maximum == 0) {
         vote_nobody(job, begin, end);
     } else if (job.plain && job.num_dots <= kDirectRows && !job.differences) {
-        const std::size_t n = job.num_dots;
-        const DirectVote direct = job.tie == Tie::kPlus     ? direct_vote<Tie::kPlus>(n)
-                                  : job.tie == Tie::kMinus  ? direct_vote<Tie::kMinus>(n)
-                                  : job.tie == Tie::kRandom ? direct_vote<Tie::kRandom>(n)
-                                                            : direct_vote<Tie::kAbstain>(n);
-        direct(job, begin, end);
+        direct_vote(job.tie, job.num_dots)(job, begin, end);
     } else if (job.plain && job.num_dots <= kMaxByLine) {
-        kVoteByLine[job.num_dots <= kMaxUnrolled ? job.num_dots : 0](job, begin, end);
+        (job.num_dots <= kMaxUnrolled ? kVoteByLine.of[job.num_dots] : vote_by_line<0>)(job, begin, end);
     } else {
         vote_tiled(job, scratch, begin, end);
     }
     if (job.streams) stream_fence();
-    if (end == (job.d + kWordBits - 1) / kWordBits && job.d % kWordBits) {  // padding bits stay zero
-        const Word valid = (Word{1} << (job.d % kWordBits)) - 1;
-        job.out[end - 1 - job.out_first] &= valid;
-        if (job.out_mask) job.out_mask[end - 1 - job.out_first] &= valid;
-    }
+    const Word valid = valid_bits(job.d, end - 1);  // padding bits stay zero
+    job.out[end - 1 - job.out_first] &= valid;
+    if (job.out_mask) job.out_mask[end - 1 - job.out_first] &= valid;
 }

@@ -1,13 +1,9 @@
 // Plain votes of few voters, a vector of words at a time: all rows are read together, and nothing but the result is
-// stored. Included inside the namespace of its instruction set.
+// stored.
 
-constexpr int kMaxByLine = 64; // voters whose rows are read together: each needs an entry of the first-level TLB
+constexpr int kMaxByLine = 64;   // voters whose rows are read together: each needs an entry of the first-level TLB
 constexpr int kMaxUnrolled = 8;  // voters by line whose number the compiler knows
 constexpr int kByteCounts = 31;  // vectors whose bits a byte can count
-
-static inline Word valid_word(std::size_t d, std::size_t w) {
-    return (w + 1) * kWordBits <= d ? ~Word{0} : (Word{1} << (d % kWordBits)) - 1;
-}
 
 // Where rows differ from the result, counted while they are in registers or the nearest cache: memory stays the limit.
 template <int N>
@@ -31,7 +27,7 @@ struct Differences {
     }
 };
 
-// Of a job, what every vector needs: copied, since the compiler must fear that storing a result changes the job.
+// What every vector needs of a job: copied, since the compiler must assume that storing a result changes the job.
 struct Target {
     Word* out;  // at word w of the vote
     Word* mask;
@@ -48,7 +44,8 @@ struct Target {
 };
 
 template <int N, Tie kTie, bool kPart>
-[[gnu::always_inline]] static inline void vote_vector(const Word* const* rows, const Target& target, std::size_t w, std::size_t n, const Word* random) {
+[[gnu::always_inline]] static inline void vote_vector(const Word* const* rows, const Target& target, std::size_t w,
+                                                      std::size_t n, const Word* random) {
     constexpr int kPlanes = bit_length(N);
     Vec x[N], plane[kPlanes];
 #pragma GCC unroll 16
@@ -57,17 +54,11 @@ template <int N, Tie kTie, bool kPart>
         if constexpr (!kPart) prefetch(rows[i] + w + kPrefetchWords);
     }
     count_rows<N>(x, plane);
-    constexpr int kMore = N / 2;                      // more than half voted +1
-    constexpr int kHalf = N % 2 ? kMore : kMore - 1;  // at least half did
-    Vec out = exceeds<kPlanes, kTie == Tie::kPlus ? kHalf : kMore>(plane);
-    if constexpr (kTie == Tie::kRandom && N % 2 == 0)
-        out = bit_or(out, bit_and(exceeds<kPlanes, kHalf>(plane), kPart ? load_part(random, n) : load(random)));
-    kPart ? store_part(target.out + w, out, n) : target.put(w, out);
-    if constexpr (kTie == Tie::kAbstain) {
-        const Vec voted = or_not(out, exceeds<kPlanes, kHalf>(plane));
-        Word* mask = target.mask + w;
-        kPart ? store_part(mask, voted, n) : store(mask, voted);
-    }
+    const auto [winner, voted] = decide(kTie, N, [&](int p) { return plane[p]; }, kPlanes,
+                                        [&] { return kPart ? load_part(random, n) : load(random); });
+    kPart ? store_part(target.out + w, winner, n) : target.put(w, winner);
+    if constexpr (kTie == Tie::kAbstain)
+        kPart ? store_part(target.mask + w, voted, n) : store(target.mask + w, voted);
 }
 
 template <int N, Tie kTie>
@@ -97,16 +88,7 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
 
 using DirectVote = void (*)(const VoteJob&, std::size_t, std::size_t);
 template <Tie kTie>
-static DirectVote direct_vote(std::size_t n) {
-    static constexpr DirectVote table[kDirectRows + 1] = {
-        nullptr,
-        vote_direct<1, kTie>, vote_direct<2, kTie>, vote_direct<3, kTie>, vote_direct<4, kTie>,
-        vote_direct<5, kTie>, vote_direct<6, kTie>, vote_direct<7, kTie>, vote_direct<8, kTie>,
-        vote_direct<9, kTie>, vote_direct<10, kTie>, vote_direct<11, kTie>, vote_direct<12, kTie>,
-        vote_direct<13, kTie>, vote_direct<14, kTie>, vote_direct<15, kTie>, vote_direct<16, kTie>,
-    };
-    return table[n];
-}
+constexpr auto kVoteDirect = table_of<DirectVote, kDirectRows>([]<int N>() { return vote_direct<N, kTie>; });
 
 template <int N>
 static inline void count_line_of(const Word* const* rows, std::size_t w, std::size_t n, Word* counter) {
@@ -119,8 +101,8 @@ static inline void count_line_of(const Word* const* rows, std::size_t w, std::si
     }
 }
 
-// More rows than registers, or differences: counters of one line a plane stay in the nearest cache. N: the number of
-// rows, or 0.
+// Vote on more rows than registers, or count differences too: counters of one line per plane stay in the nearest cache.
+// N is the number of rows, or 0.
 template <int N>
 static void vote_by_line(const VoteJob& job, std::size_t begin, std::size_t end) {
     constexpr std::size_t kDrawn = 64;
@@ -128,30 +110,24 @@ static void vote_by_line(const VoteJob& job, std::size_t begin, std::size_t end)
     const Word* rows[kMaxByLine];
     for (std::size_t i = 0; i < num_rows; ++i) rows[i] = job.dots[i].words;
     const int planes = bit_length(num_rows);
-    const std::uint64_t more = majority_limit(num_rows, false), half = majority_limit(num_rows, true);
-    const bool draws = job.tie == Tie::kRandom && half < more;
+    const bool draws = job.tie == Tie::kRandom && num_rows % 2 == 0;
     alignas(64) Word counter[bit_length(kMaxByLine) * kLineWords], random[kDrawn];
     Differences<(N > 0 ? N : kMaxByLine)> differences(num_rows);
     const Target target(job);
     const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
     const auto vote_vector_of_line = [&](std::size_t w, std::size_t v, std::size_t n, const Word* drawn) {
-        Vec out = counter_exceeds(counter + v, kLineWords, planes, job.tie == Tie::kPlus ? half : more);
-        if (draws) out = bit_or(out, bit_and(counter_exceeds(counter + v, kLineWords, planes, half), load(drawn + v)));
+        auto [winner, voted] = decide(job.tie, num_rows, planes_at(counter + v, kLineWords), planes, [&] { return load(drawn + v); });
         w += v;
-        n == kVecWords ? target.put(w, out) : store_part(target.out + w, out, n);
-        Vec voted = broadcast(~Word{0});
-        if (job.tie == Tie::kAbstain) {
-            voted = or_not(out, counter_exceeds(counter + v, kLineWords, planes, half));
-            store_part(target.mask + w, voted, n);
-        }
+        n == kVecWords ? target.put(w, winner) : store_part(target.out + w, winner, n);
+        if (job.tie == Tie::kAbstain) store_part(target.mask + w, voted, n);
         if (!job.differences) return;
         if (n < kVecWords || w + n > whole) {
             Word bits[kVecWords] = {};
-            for (std::size_t i = 0; i < n; ++i) bits[i] = valid_word(job.d, w + i);
+            for (std::size_t i = 0; i < n; ++i) bits[i] = valid_bits(job.d, w + i);
             voted = bit_and(voted, load(bits));
         }
         for (std::size_t i = 0; i < num_rows; ++i)
-            differences.bytes[i] = add_byte_counts(differences.bytes[i], bit_and(bit_xor(load_some(rows[i] + w, n), out), voted));
+            differences.bytes[i] = add_byte_counts(differences.bytes[i], bit_and(bit_xor(load_some(rows[i] + w, n), winner), voted));
         differences.counted(job.differences);
     };
     const auto vote_chunk = [&](std::size_t first, std::size_t stop) {
@@ -173,7 +149,4 @@ static void vote_by_line(const VoteJob& job, std::size_t begin, std::size_t end)
 }
 
 using VoteByLine = void (*)(const VoteJob&, std::size_t, std::size_t);
-static constexpr VoteByLine kVoteByLine[kMaxUnrolled + 1] = {
-    vote_by_line<0>, vote_by_line<1>, vote_by_line<2>, vote_by_line<3>, vote_by_line<4>,
-    vote_by_line<5>, vote_by_line<6>, vote_by_line<7>, vote_by_line<8>,
-};
+constexpr auto kVoteByLine = table_of<VoteByLine, kMaxUnrolled>([]<int N>() { return vote_by_line<N>; });

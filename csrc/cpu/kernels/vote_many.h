@@ -1,5 +1,5 @@
 // Votes of many voters, and those with weights, masks or counters: the counters of a tile stay in the cache while the
-// rows stream by. Included inside the namespace of its instruction set.
+// rows stream by.
 
 constexpr std::size_t kDifferenceWords = 32768;  // 256 KiB of rows
 
@@ -7,7 +7,7 @@ constexpr std::size_t kDifferenceWords = 32768;  // 256 KiB of rows
 struct Before {
     const Word* out;   // nullptr: there is none
     const Word* mask;  // nullptr: every coordinate voted
-    std::size_t words; // rows[w - words] is row w of that tile
+    std::size_t words;  // rows[w - words] is row w of that tile
 };
 
 template <int N>
@@ -41,13 +41,9 @@ static void add_rows(const Word* const* rows, std::size_t words, Word* counter, 
 }
 
 using AddRows = void (*)(const Word* const*, std::size_t, Word*, std::size_t, int, const Before&, std::uint64_t*);
-static constexpr AddRows kAddRows[kGroup + 1] = {
-    nullptr,      add_rows<1>,  add_rows<2>,  add_rows<3>,  add_rows<4>,  add_rows<5>,
-    add_rows<6>,  add_rows<7>,  add_rows<8>,  add_rows<9>,  add_rows<10>, add_rows<11>,
-    add_rows<12>, add_rows<13>, add_rows<14>, add_rows<15>, add_rows<16>,
-};
+constexpr auto kAddRows = table_of<AddRows, kGroup>([]<int N>() { return add_rows<N>; });
 
-// Voters with masks, two dots each: the vote, and "not a vote against", made as they are counted.
+// Add voters with masks, two dots each: the vote, and "not a vote against", made as they are counted.
 template <int N>
 static void add_masked(const Dot* dots, std::size_t first, std::size_t words, Word* counter, std::size_t stride, int planes) {
     const Word *rows[N], *masks[N];
@@ -78,10 +74,9 @@ static void add_masked(const Dot* dots, std::size_t first, std::size_t words, Wo
 }
 
 using AddMasked = void (*)(const Dot*, std::size_t, std::size_t, Word*, std::size_t, int);
-static constexpr AddMasked kAddMasked[kGroup / 2 + 1] = {nullptr,       add_masked<1>, add_masked<2>, add_masked<3>, add_masked<4>,
-                                                         add_masked<5>, add_masked<6>, add_masked<7>, add_masked<8>};
+constexpr auto kAddMasked = table_of<AddMasked, kGroup / 2>([]<int N>() { return add_masked<N>; });
 
-// How many voters with masks follow each other from dot i on, up to a group's worth.
+// Return how many voters with masks follow each other from dot i on, up to a group's worth.
 static int masked_voters(const VoteJob& job, std::size_t i) {
     int n = 0;
     for (; n < kGroup / 2 && i + 1 < job.num_dots; ++n, i += 2) {
@@ -99,24 +94,21 @@ static void derive_row(const Dot& dot, std::size_t first, std::size_t words, Wor
     if (w < words) store_part(out + w, dot_vector<true>(dot, first + w, words - w), words - w);
 }
 
-static void decide_tile(const VoteJob& job, const Word* counter, std::size_t stride, int planes, std::size_t first, std::size_t words) {
-    const std::uint64_t more = majority_limit(job.maximum, false), half = majority_limit(job.maximum, true);
-    const bool random = job.tie == Tie::kRandom && half < more;
-    alignas(64) Word draws[kPlainTileWords];
-    if (random) random_words(job.random, draws, job.first_word + first, job.first_word + first + words);
+static void decide_tile(const VoteJob& job, const Word* counter, std::size_t stride, int planes, std::size_t first,
+                        std::size_t words) {
+    alignas(64) Word random[kPlainTileWords];
+    if (job.tie == Tie::kRandom && job.maximum % 2 == 0)
+        random_words(job.random, random, job.first_word + first, job.first_word + first + words);
     for (std::size_t w = 0; w < words; w += kVecWords) {
-        const std::size_t n = words - w < kVecWords ? words - w : kVecWords;
-        Vec out = counter_exceeds(counter + w, stride, planes, job.tie == Tie::kPlus ? half : more);
-        const std::size_t to = first + w - job.out_first;
-        if (random)
-            out = bit_or(out, bit_and(counter_exceeds(counter + w, stride, planes, half), load_part(draws + w, n)));
-        if (job.tie == Tie::kAbstain)
-            store_part(job.out_mask + to, or_not(out, counter_exceeds(counter + w, stride, planes, half)), n);
-        store_part(job.out + to, out, n);
+        const std::size_t n = words_of_vector(words, w), to = first + w - job.out_first;
+        const auto [winner, voted] = decide(job.tie, job.maximum, planes_at(counter + w, stride), planes,
+                                            [&] { return load_part(random + w, n); });
+        if (job.tie == Tie::kAbstain) store_part(job.out_mask + to, voted, n);
+        store_part(job.out + to, winner, n);
     }
 }
 
-// The differences of words whose result is known.
+// Count the differences of words whose result is known.
 static void count_differences(const VoteJob& job, std::size_t begin, std::size_t end) {
     const Word* out = job.out - job.out_first;
     const Word* mask = job.out_mask ? job.out_mask - job.out_first : nullptr;
@@ -124,19 +116,20 @@ static void count_differences(const VoteJob& job, std::size_t begin, std::size_t
     for (std::size_t i = 0; i < job.num_dots; ++i) {
         job.differences[i] += differences({job.dots[i].words, out, nullptr, mask}, begin, whole);
         for (std::size_t w = whole; w < end; ++w) {
-            const Word bits = (job.dots[i].words[w] ^ out[w]) & valid_word(job.d, w) & (mask ? mask[w] : ~Word{0});
+            const Word bits = (job.dots[i].words[w] ^ out[w]) & valid_bits(job.d, w) & (mask ? mask[w] : ~Word{0});
             job.differences[i] += sum_lanes(add_count(broadcast(0), broadcast(bits))) / kVecWords;
         }
     }
 }
 
-// Any number of rows, weights and masks: bit-sliced counters of one tile stay in the cache while the rows stream by.
 static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std::size_t end) {
     const int planes = bit_length(job.maximum);
-    std::size_t tile = counter_tile(planes, job.plain);
+    const std::size_t fits = kCounterWords / static_cast<std::size_t>(planes) / 8 * 8;
+    const std::size_t most = job.plain ? kPlainTileWords : kDerivedTileWords;
+    std::size_t tile = fits < most ? fits : most;
     if (job.differences) {  // all rows of the tile before are read once more: from the cache, if they fit
-        const std::size_t fits = job.num_dots <= kDifferenceWords / 256 ? kDifferenceWords / job.num_dots / 64 * 64 : 64;
-        tile = fits < tile ? fits : tile;
+        const std::size_t cached = job.num_dots <= kDifferenceWords / 256 ? kDifferenceWords / job.num_dots / 64 * 64 : 64;
+        tile = cached < tile ? cached : tile;
     }
     Before before{nullptr, nullptr, tile};
     for (std::size_t first = begin; first < end; first += tile) {
@@ -151,7 +144,7 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
             const int plane = job.dots[i].plane;
             Word* counter = scratch + static_cast<std::size_t>(plane) * tile;
             if (const int voters = masked_voters(job, i); voters > 0) {
-                kAddMasked[voters](job.dots + i, first, words, counter, tile, planes - plane);
+                kAddMasked.of[voters](job.dots + i, first, words, counter, tile, planes - plane);
                 i += 2 * static_cast<std::size_t>(voters);
                 continue;
             }
@@ -163,7 +156,7 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
                 if (dot.kind != DotKind::kRow) derive_row(dot, first, words, derived);
                 rows[n] = dot.kind == DotKind::kRow ? dot.words + first : derived;
             }
-            kAddRows[n](rows, words, counter, tile, planes - plane, before,
+            kAddRows.of[n](rows, words, counter, tile, planes - plane, before,
                         job.differences ? job.differences + first_dot : nullptr);
         }
         decide_tile(job, scratch, tile, planes, first, words);

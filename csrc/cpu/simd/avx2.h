@@ -1,4 +1,4 @@
-// Primitives for AVX2 + F16C. Included inside the namespace of its instruction set.
+// Primitives for AVX2 + F16C.
 
 struct Vec {
     __m256i v;
@@ -30,8 +30,6 @@ static inline void store_part(Word* p, Vec a, std::size_t n) {
 }
 // Past the cache; p is aligned. Other threads may read what was streamed after the fence.
 static inline void stream(Word* p, Vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), a.v); }
-static inline void stream_fence() { _mm_sfence(); }
-static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 // The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.
 static inline Vec multiply_low_halves(Vec a, Vec b) { return {_mm256_mul_epu32(a.v, b.v)}; }
@@ -68,104 +66,59 @@ static inline std::uint32_t lanes16_to_bits(__m256i a, __m256i b) {
     return static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8)));
 }
 
-// Comparisons of integer lanes that hold the bits of a floating-point number, one struct per lane width.
+// Comparisons of integer lanes that hold the bits of a floating-point number, one struct per lane width. Flipping the
+// sign bit turns "greater than -0.0, unsigned" into "greater than 0, signed", which AVX2 has.
+struct LanesOfAny {
+    using Mask = __m256i;
+    static __m256i get(const void* x) { return _mm256_loadu_si256(static_cast<const __m256i*>(x)); }
+    static __m256i both(__m256i a, __m256i b) { return _mm256_and_si256(a, b); }
+};
 template <typename F, std::size_t = sizeof(typename F::Bits)>
 struct Lanes;
 
 template <typename F>
-struct Lanes<F, 4> {
+struct Lanes<F, 4> : LanesOfAny {
     static constexpr int kLanes = 8, kGroup = 4;
     static __m256i set(std::uint32_t b) { return _mm256_set1_epi32(static_cast<int>(b)); }
     static __m256i greater(__m256i a, __m256i b) { return _mm256_cmpgt_epi32(a, b); }
-    static __m256i equal(__m256i a, __m256i b) { return _mm256_cmpeq_epi32(a, b); }
+    static __m256i zero(__m256i a) { return _mm256_cmpeq_epi32(a, set(0)); }
+    static __m256i negative(__m256i u, __m256i sign) { return greater(_mm256_xor_si256(u, sign), set(0)); }
     static __m256i watch(__m256i largest, __m256i size, __m256i) { return _mm256_max_epi32(largest, size); }
-    static __m256i saw(__m256i largest, __m256i infinity) { return greater(largest, infinity); }
+    static bool saw(__m256i largest, __m256i infinity) { return _mm256_movemask_epi8(greater(largest, infinity)) != 0; }
     static Word bits(const __m256i* m) { return lanes32_to_bits(m[0], m[1], m[2], m[3]); }
 };
 template <typename F>
-struct Lanes<F, 2> {
+struct Lanes<F, 2> : LanesOfAny {
     static constexpr int kLanes = 16, kGroup = 2;
     static __m256i set(std::uint16_t b) { return _mm256_set1_epi16(static_cast<short>(b)); }
     static __m256i greater(__m256i a, __m256i b) { return _mm256_cmpgt_epi16(a, b); }
-    static __m256i equal(__m256i a, __m256i b) { return _mm256_cmpeq_epi16(a, b); }
+    static __m256i zero(__m256i a) { return _mm256_cmpeq_epi16(a, set(0)); }
+    static __m256i negative(__m256i u, __m256i sign) { return greater(_mm256_xor_si256(u, sign), set(0)); }
     static __m256i watch(__m256i largest, __m256i size, __m256i) { return _mm256_max_epi16(largest, size); }
-    static __m256i saw(__m256i largest, __m256i infinity) { return greater(largest, infinity); }
+    static bool saw(__m256i largest, __m256i infinity) { return _mm256_movemask_epi8(greater(largest, infinity)) != 0; }
     static Word bits(const __m256i* m) { return lanes16_to_bits(m[0], m[1]); }
 };
 template <typename F>
-struct Lanes<F, 8> {
+struct Lanes<F, 8> : LanesOfAny {
     static constexpr int kLanes = 4, kGroup = 8;
     static __m256i set(std::uint64_t b) { return _mm256_set1_epi64x(static_cast<long long>(b)); }
     static __m256i greater(__m256i a, __m256i b) { return _mm256_cmpgt_epi64(a, b); }
-    static __m256i equal(__m256i a, __m256i b) { return _mm256_cmpeq_epi64(a, b); }
-    // AVX2 has no 64-bit maximum
-    static __m256i watch(__m256i nans, __m256i size, __m256i infinity) { return _mm256_or_si256(nans, greater(size, infinity)); }
-    static __m256i saw(__m256i nans, __m256i) { return nans; }
+    static __m256i zero(__m256i a) { return _mm256_cmpeq_epi64(a, set(0)); }
+    static __m256i negative(__m256i u, __m256i sign) { return greater(_mm256_xor_si256(u, sign), set(0)); }
+    static __m256i watch(__m256i nans, __m256i size, __m256i infinity) {  // AVX2 has no 64-bit maximum
+        return _mm256_or_si256(nans, greater(size, infinity));
+    }
+    static bool saw(__m256i nans, __m256i) { return !_mm256_testz_si256(nans, nans); }
     static Word bits(const __m256i* m) {
         Word word = 0;
 #pragma GCC unroll 8
-        for (int i = 0; i < kGroup; ++i) word |= static_cast<Word>(_mm256_movemask_pd(_mm256_castsi256_pd(m[i]))) << (4 * i);
+        for (int i = 0; i < kGroup; ++i)
+            word |= static_cast<Word>(_mm256_movemask_pd(_mm256_castsi256_pd(m[i]))) << (4 * i);
         return word;
     }
 };
 
-template <typename F>
-static inline __m256i lanes(const typename F::Storage* x, int i) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i * Lanes<F>::kLanes));
-}
-
-// Signs of 64 coordinates by integer comparison: see simd_scalar.h. Flipping the sign bit turns
-// "greater than -0.0, unsigned" into "greater than 0, signed", which AVX2 has.
-template <typename F>
-static inline SignMasks sign_masks(const typename F::Storage* x) {
-    using L = Lanes<F>;
-    const __m256i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
-    const __m256i zero = _mm256_setzero_si256();
-    SignMasks out{0, 0, 0};
-#pragma GCC unroll 4
-    for (int bit = 0; bit < 64; bit += L::kGroup * L::kLanes) {
-        __m256i negative[L::kGroup], zeros[L::kGroup], nans[L::kGroup];
-#pragma GCC unroll 8
-        for (int j = 0; j < L::kGroup; ++j) {
-            const __m256i u = lanes<F>(x, bit / L::kLanes + j), size = _mm256_and_si256(u, magnitude);
-            negative[j] = L::greater(_mm256_xor_si256(u, sign), zero);
-            zeros[j] = L::equal(size, zero);
-            nans[j] = L::greater(size, infinity);
-        }
-        out.negative |= L::bits(negative) << bit;
-        out.zero |= L::bits(zeros) << bit;
-        out.nan |= L::bits(nans) << bit;
-    }
-    return out;
-}
-
-template <typename F>
-struct SignReader {  // see simd_scalar.h
-    using L = Lanes<F>;
-    __m256i watched = _mm256_setzero_si256();
-
-    Word negative(const typename F::Storage* x) {
-        const __m256i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
-        const __m256i zero = _mm256_setzero_si256();
-        Word word = 0;
-#pragma GCC unroll 4
-        for (int bit = 0; bit < 64; bit += L::kGroup * L::kLanes) {
-            __m256i mask[L::kGroup];
-#pragma GCC unroll 8
-            for (int j = 0; j < L::kGroup; ++j) {
-                const __m256i u = lanes<F>(x, bit / L::kLanes + j);
-                mask[j] = L::greater(_mm256_xor_si256(u, sign), zero);
-                watched = L::watch(watched, _mm256_and_si256(u, magnitude), infinity);
-            }
-            word |= L::bits(mask) << bit;
-        }
-        return word;
-    }
-    bool saw_nan() const {
-        const __m256i nans = L::saw(watched, L::set(F::kInfinity));
-        return !_mm256_testz_si256(nans, nans);
-    }
-};
+#include "x86.h"
 
 template <typename T>
 struct Expander : TableExpander<T> {
@@ -186,11 +139,16 @@ struct Expander<float> {
     }
 };
 
-static inline void load_half(const std::uint16_t* x, float* out) {
-    for (int i = 0; i < 64; i += 8)
-        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i))));
-}
-static inline void store_half(const float* x, std::uint16_t* out) {
-    for (int i = 0; i < 64; i += 8)
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+// Floats and as many halves. narrow() rounds to nearest even and gives a NaN its one form, as float_to_half does.
+constexpr int kHalves = 8;
+
+static inline __m256 load_floats(const float* x) { return _mm256_loadu_ps(x); }
+static inline void store_floats(float* x, __m256 a) { _mm256_storeu_ps(x, a); }
+static inline __m128i load_halves(const std::uint16_t* x) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(x)); }
+static inline void store_halves(std::uint16_t* x, __m128i a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(x), a); }
+static inline __m256 widen(__m128i halves) { return _mm256_cvtph_ps(halves); }
+static inline __m128i narrow(__m256 floats) {
+    const __m128i halves = _mm256_cvtps_ph(floats, _MM_FROUND_TO_NEAREST_INT);
+    const __m128i size = _mm_and_si128(halves, _mm_set1_epi16(0x7fff));
+    return _mm_blendv_epi8(halves, _mm_set1_epi16(kHalfNan), _mm_cmpgt_epi16(size, _mm_set1_epi16(kHalfInfinity)));
 }

@@ -1,4 +1,4 @@
-// Primitives for AVX-512 F + BW + DQ + VL. Included inside the namespace of its instruction set.
+// Primitives for AVX-512 F + BW + DQ + VL.
 
 struct Vec {
     __m512i v;
@@ -26,8 +26,6 @@ static inline void store_part(Word* p, Vec a, std::size_t n) {
 }
 // Past the cache; p is aligned. Other threads may read what was streamed after the fence.
 static inline void stream(Word* p, Vec a) { _mm512_stream_si512(reinterpret_cast<__m512i*>(p), a.v); }
-static inline void stream_fence() { _mm_sfence(); }
-static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 // The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.
 static inline Vec multiply_low_halves(Vec a, Vec b) { return {_mm512_mul_epu32(a.v, b.v)}; }
@@ -57,69 +55,50 @@ static inline Word to_word(std::uint32_t mask) {
     return mask;
 }
 
-// Comparisons of integer lanes that hold the bits of a floating-point number, one struct per lane width.
+// Comparisons of integer lanes that hold the bits of a floating-point number, one struct per lane width. Watching for
+// NaNs takes the maximum, which leaves the one port that compares to the signs.
+struct LanesOfAny {
+    using Mask = Word;
+    static constexpr int kGroup = 1;
+    static __m512i get(const void* x) { return _mm512_loadu_si512(x); }
+    static __m512i both(__m512i a, __m512i b) { return _mm512_and_si512(a, b); }
+    static Word bits(const Word* mask) { return *mask; }
+};
 template <typename F, std::size_t = sizeof(typename F::Bits)>
 struct Lanes;
 
 template <typename F>
-struct Lanes<F, 4> {
+struct Lanes<F, 4> : LanesOfAny {
     static constexpr int kLanes = 16;
     static __m512i set(std::uint32_t b) { return _mm512_set1_epi32(static_cast<int>(b)); }
     static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu32_mask(a, b)); }
-    static Word no_bits(__m512i a, __m512i b) { return to_word(_mm512_testn_epi32_mask(a, b)); }
-    static __m512i maximum(__m512i a, __m512i b) { return _mm512_max_epu32(a, b); }
+    static Word zero(__m512i a) { return to_word(_mm512_testn_epi32_mask(a, a)); }
+    static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
+    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu32(largest, size); }
+    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
 };
 template <typename F>
-struct Lanes<F, 2> {
+struct Lanes<F, 2> : LanesOfAny {
     static constexpr int kLanes = 32;
     static __m512i set(std::uint16_t b) { return _mm512_set1_epi16(static_cast<short>(b)); }
     static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu16_mask(a, b)); }
-    static Word no_bits(__m512i a, __m512i b) { return to_word(_mm512_testn_epi16_mask(a, b)); }
-    static __m512i maximum(__m512i a, __m512i b) { return _mm512_max_epu16(a, b); }
+    static Word zero(__m512i a) { return to_word(_mm512_testn_epi16_mask(a, a)); }
+    static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
+    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu16(largest, size); }
+    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
 };
 template <typename F>
-struct Lanes<F, 8> {
+struct Lanes<F, 8> : LanesOfAny {
     static constexpr int kLanes = 8;
     static __m512i set(std::uint64_t b) { return _mm512_set1_epi64(static_cast<long long>(b)); }
     static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu64_mask(a, b)); }
-    static Word no_bits(__m512i a, __m512i b) { return to_word(_mm512_testn_epi64_mask(a, b)); }
-    static __m512i maximum(__m512i a, __m512i b) { return _mm512_max_epu64(a, b); }
+    static Word zero(__m512i a) { return to_word(_mm512_testn_epi64_mask(a, a)); }
+    static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
+    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu64(largest, size); }
+    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
 };
 
-// Signs of 64 coordinates by integer comparison: see simd_scalar.h.
-template <typename F>
-static inline SignMasks sign_masks(const typename F::Storage* x) {
-    using L = Lanes<F>;
-    const __m512i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
-    SignMasks out{0, 0, 0};
-#pragma GCC unroll 8
-    for (int i = 0; i < 64; i += L::kLanes) {
-        const __m512i u = _mm512_loadu_si512(x + i);
-        out.negative |= L::greater(u, sign) << i;
-        out.zero |= L::no_bits(u, magnitude) << i;
-        out.nan |= L::greater(_mm512_and_si512(u, magnitude), infinity) << i;
-    }
-    return out;
-}
-
-template <typename F>
-struct SignReader {  // see simd_scalar.h; the maximum leaves the one port that compares to the signs
-    using L = Lanes<F>;
-    __m512i largest = _mm512_setzero_si512();
-
-    Word negative(const typename F::Storage* x) {
-        const __m512i sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude);
-        Word word = 0;
-#pragma GCC unroll 8
-        for (int i = 0; i < 64; i += L::kLanes) {
-            const __m512i u = _mm512_loadu_si512(x + i);
-            word |= L::greater(u, sign) << i;
-            largest = L::maximum(largest, _mm512_and_si512(u, magnitude));
-        }
-        return word;
-    }
-    bool saw_nan() const { return L::greater(largest, L::set(F::kInfinity)) != 0; }
-};
+#include "x86.h"
 
 template <typename T>
 struct Expander {
@@ -145,12 +124,17 @@ struct Expander {
     }
 };
 
-static inline void load_half(const std::uint16_t* x, float* out) {
-    for (int i = 0; i < 64; i += 16)
-        _mm512_storeu_ps(out + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i))));
-}
-static inline void store_half(const float* x, std::uint16_t* out) {
-    for (int i = 0; i < 64; i += 16)
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i),
-                            _mm512_cvtps_ph(_mm512_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+// Floats and as many halves. narrow() rounds to nearest even and gives a NaN its one form, as float_to_half does.
+constexpr int kHalves = 16;
+
+static inline __m512 load_floats(const float* x) { return _mm512_loadu_ps(x); }
+static inline void store_floats(float* x, __m512 a) { _mm512_storeu_ps(x, a); }
+static inline __m256i load_halves(const std::uint16_t* x) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)); }
+static inline void store_halves(std::uint16_t* x, __m256i a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(x), a); }
+static inline __m512 widen(__m256i halves) { return _mm512_cvtph_ps(halves); }
+static inline __m256i narrow(__m512 floats) {
+    const __m256i halves = _mm512_cvtps_ph(floats, _MM_FROUND_TO_NEAREST_INT);
+    const __m256i size = _mm256_and_si256(halves, _mm256_set1_epi16(0x7fff));
+    const __mmask16 nan = _mm256_cmpgt_epi16_mask(size, _mm256_set1_epi16(kHalfInfinity));
+    return _mm256_mask_mov_epi16(halves, nan, _mm256_set1_epi16(kHalfNan));
 }

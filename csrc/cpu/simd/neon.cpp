@@ -1,19 +1,6 @@
-// The kernels for one instruction set; only this file is compiled with its flags.
 #include <arm_neon.h>
-#include <cstring>
-#include <type_traits>
-
-#include "../kernel_table.h"
 
 #define ELECTIONCODE_SIMD "../simd/neon.h"
-
-namespace electioncode {
-namespace {
 #include "../kernels/body.h"
-}  // namespace
 
-const KernelTable kNeonKernels = {"neon",     pack,        unpack,       update,    vote,       coded, accumulate,
-                                   margin, differences, random_words, checksum,
-                                   read_only, copy_words, read_and_rewrite};
-
-}  // namespace electioncode
+ELECTIONCODE_KERNELS(kNeonKernels, "neon")

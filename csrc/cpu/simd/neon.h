@@ -1,4 +1,4 @@
-// Primitives for AArch64 NEON. Included inside the namespace of its instruction set.
+// Primitives for AArch64 NEON.
 
 struct Vec {
     uint64x2_t v;
@@ -100,7 +100,7 @@ struct Lanes<F, 8> {
     }
 };
 
-// Signs of 64 coordinates by integer comparison: see simd_scalar.h.
+// Signs of 64 coordinates by integer comparison: see scalar.h.
 template <typename F>
 static inline SignMasks sign_masks(const typename F::Storage* x) {
     using L = Lanes<F>;
@@ -123,7 +123,7 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
 }
 
 template <typename F>
-struct SignReader {  // see simd_scalar.h
+struct SignReader {  // see scalar.h
     Word nans = 0;
 
     Word negative(const typename F::Storage* x) {
@@ -152,9 +152,15 @@ struct Expander<float> {
     }
 };
 
-static inline void load_half(const std::uint16_t* x, float* out) {
-    for (int i = 0; i < 64; i += 4) vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x + i))));
-}
-static inline void store_half(const float* x, std::uint16_t* out) {
-    for (int i = 0; i < 64; i += 4) vst1_u16(out + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(x + i))));
+// Floats and as many halves. narrow() rounds to nearest even and gives a NaN its one form, as float_to_half does.
+constexpr int kHalves = 4;
+
+static inline float32x4_t load_floats(const float* x) { return vld1q_f32(x); }
+static inline void store_floats(float* x, float32x4_t a) { vst1q_f32(x, a); }
+static inline uint16x4_t load_halves(const std::uint16_t* x) { return vld1_u16(x); }
+static inline void store_halves(std::uint16_t* x, uint16x4_t a) { vst1_u16(x, a); }
+static inline float32x4_t widen(uint16x4_t halves) { return vcvt_f32_f16(vreinterpret_f16_u16(halves)); }
+static inline uint16x4_t narrow(float32x4_t floats) {
+    const uint16x4_t halves = vreinterpret_u16_f16(vcvt_f16_f32(floats)), size = vand_u16(halves, vdup_n_u16(0x7fff));
+    return vbsl_u16(vcgt_u16(size, vdup_n_u16(kHalfInfinity)), vdup_n_u16(kHalfNan), halves);
 }

@@ -1,18 +1,4 @@
-// The kernels for one instruction set; only this file is compiled with its flags.
-#include <cstring>
-#include <type_traits>
-
-#include "../kernel_table.h"
-
 #define ELECTIONCODE_SIMD "../simd/scalar.h"
-
-namespace electioncode {
-namespace {
 #include "../kernels/body.h"
-}  // namespace
 
-const KernelTable kScalarKernels = {"scalar",     pack,        unpack,       update,    vote,       coded, accumulate,
-                                   margin, differences, random_words, checksum,
-                                   read_only, copy_words, read_and_rewrite};
-
-}  // namespace electioncode
+ELECTIONCODE_KERNELS(kScalarKernels, "scalar")

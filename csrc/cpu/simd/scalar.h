@@ -1,4 +1,4 @@
-// Primitives in portable C++: one word at a time. Included inside the namespace of its instruction set.
+// Primitives in portable C++: one word at a time.
 
 struct Vec {
     Word v;
@@ -115,9 +115,12 @@ struct SignReader<F, 8> {
 template <typename T>
 using Expander = TableExpander<T>;
 
-static inline void load_half(const std::uint16_t* x, float* out) {
-    for (int i = 0; i < 64; ++i) out[i] = half_to_float(x[i]);
-}
-static inline void store_half(const float* x, std::uint16_t* out) {
-    for (int i = 0; i < 64; ++i) out[i] = float_to_half(x[i]);
-}
+// Floats and as many halves.
+constexpr int kHalves = 1;
+
+static inline float load_floats(const float* x) { return *x; }
+static inline void store_floats(float* x, float a) { *x = a; }
+static inline std::uint16_t load_halves(const std::uint16_t* x) { return *x; }
+static inline void store_halves(std::uint16_t* x, std::uint16_t a) { *x = a; }
+static inline float widen(std::uint16_t half) { return half_to_float(half); }
+static inline std::uint16_t narrow(float x) { return float_to_half(x); }
