@@ -1,7 +1,7 @@
 // Conversions between float and the 16-bit formats. Every device stores the bits that these give.
 //
-// They round to nearest even. A NaN is stored as the format's one NaN, without sign or payload: what arithmetic makes of
-// those depends on the machine (inf - inf is negative on x86 and positive on Arm; a GPU drops every payload).
+// They round to nearest even. A NaN is stored as the format's one NaN, without sign or payload: what arithmetic makes
+// of those depends on the machine (inf - inf is negative on x86 and positive on Arm; a GPU drops every payload).
 #pragma once
 
 #include "votes.h"
@@ -48,7 +48,7 @@ ELECTIONCODE_SHARED std::uint16_t float_to_half(float f) {
     u &= 0x7fffffff;
     if (u > 0x7f800000) return kHalfNan;
     if (u >= 0x477ff000) return static_cast<std::uint16_t>(sign | kHalfInfinity);  // rounds past 65504
-    if (u < 0x33000000) return sign;  // below half the smallest subnormal
+    if (u < 0x33000000) return sign;                                               // below half the smallest subnormal
     const int exponent = static_cast<int>(u >> 23);
     const std::uint32_t fraction = (u & 0x7fffff) | 0x800000;
     const int shift = exponent < 113 ? 126 - exponent : 13;  // bits of the fraction that a half drops

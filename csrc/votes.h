@@ -6,8 +6,8 @@
 #include <cstring>
 #include <vector>
 
-// A function that both devices compile. Static on the CPU, where each translation unit keeps its own copy: code compiled
-// for AVX-512 must never end up behind a symbol that every machine calls.
+// A function that both devices compile. Static on the CPU, where each translation unit keeps its own copy: code
+// compiled for AVX-512 must never end up behind a symbol that every machine calls.
 #ifdef __CUDACC__
 #define ELECTIONCODE_SHARED __host__ __device__ __forceinline__
 #else

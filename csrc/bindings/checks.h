@@ -63,7 +63,8 @@ using MaybeWeights = std::optional<std::vector<std::int64_t>>;
 using MaybeSplit = std::optional<std::pair<double, double>>;
 
 // Fill in the policies and factors that all tensors of a call share.
-inline void set_rule(PackJob& job, double beta, double weight, bool negate, int zero, int nan, const MaybeSplit& split) {
+inline void set_rule(PackJob& job, double beta, double weight, bool negate, int zero, int nan,
+                     const MaybeSplit& split) {
     job.beta = beta, job.weight = weight, job.negate = negate;
     job.zero = zero_of(zero), job.nan = nan_of(nan);
     if (!split) return;

@@ -37,8 +37,8 @@ public:
             add_rows(step.continues ? step.added : messages[step.message].members);
             add_rows(step.removed);
             if (step.continues)
-                links_.push_back({static_cast<std::uint32_t>(step.added.size()),
-                                  static_cast<std::uint32_t>(step.removed.size())});
+                links_.push_back(
+                    {static_cast<std::uint32_t>(step.added.size()), static_cast<std::uint32_t>(step.removed.size())});
             workers_.push_back(messages[step.message].workers);
         }
         used_ = rows_;

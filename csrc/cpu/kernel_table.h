@@ -84,20 +84,22 @@ ELECTIONCODE_SHARED constexpr std::size_t message_stride(std::size_t num_message
 }
 
 // Every kernel: result, name, what it works on. A kernel takes the words [begin, end) of its job.
-#define ELECTIONCODE_FOR_EACH_KERNEL(kernel)                                           \
-    kernel(bool, pack, const PackJob&) /* true if a NaN was seen */                    \
-    kernel(void, unpack, const UnpackJob&)                                             \
-    kernel(void, update, const UpdateJob&)                                             \
-    kernel(void, vote, const VoteJob&, Word* scratch)                                  \
-    kernel(void, code_votes, const CodedJob&, Word* scratch)                           \
-    kernel(void, accumulate, const AccumulateJob&)                                     \
-    kernel(void, margin, const MarginJob&)                                             \
-    kernel(std::uint64_t, differences, const DifferenceJob&)                           \
-    kernel(void, random_words, const RandomStream&, Word* out) /* out[w - begin] */    \
-    kernel(std::uint64_t, checksum, const Word* words)                                 \
-    kernel(Word, read_words, const Word* words) /* these three: memory's own speed */  \
-    kernel(void, copy_words, const Word* from, Word* to)                               \
+// clang-format off: one line per kernel
+#define ELECTIONCODE_FOR_EACH_KERNEL(kernel)                                          \
+    kernel(bool, pack, const PackJob&) /* true if a NaN was seen */                   \
+    kernel(void, unpack, const UnpackJob&)                                            \
+    kernel(void, update, const UpdateJob&)                                            \
+    kernel(void, vote, const VoteJob&, Word* scratch)                                 \
+    kernel(void, code_votes, const CodedJob&, Word* scratch)                          \
+    kernel(void, accumulate, const AccumulateJob&)                                    \
+    kernel(void, margin, const MarginJob&)                                            \
+    kernel(std::uint64_t, differences, const DifferenceJob&)                          \
+    kernel(void, random_words, const RandomStream&, Word* out) /* out[w - begin] */   \
+    kernel(std::uint64_t, checksum, const Word* words)                                \
+    kernel(Word, read_words, const Word* words) /* these three: memory's own speed */ \
+    kernel(void, copy_words, const Word* from, Word* to)                              \
     kernel(void, rewrite_words, const Word* from, Word* to)
+// clang-format on
 
 // One row of the dispatch table.
 struct KernelTable {

@@ -19,6 +19,14 @@ void over_words(std::size_t words, std::size_t bytes, Work work) {
                  [&](std::size_t, std::size_t begin, std::size_t end) { work(table, begin, end); });
 }
 
+// Run one kernel over words.
+template <typename Kernel, typename... Args>
+void run(Kernel KernelTable::*kernel, std::size_t words, std::size_t bytes, const Args&... args) {
+    over_words(words, bytes, [&](const KernelTable& table, std::size_t begin, std::size_t end) {
+        (table.*kernel)(args..., begin, end);
+    });
+}
+
 // Run work(kernels, job, begin, end) over the words of all jobs, laid end to end.
 template <typename Job, typename Work>
 void over_jobs(const std::vector<Job>& jobs, std::size_t bytes, Work work) {
@@ -48,9 +56,8 @@ void run_vote(VoteJob job, std::vector<std::uint64_t>* differences = nullptr) {
 }  // namespace
 
 VoteJob job_of(const Plan& plan, const Decision& decision) {
-    return {plan.dots.data(), plan.dots.size(), plan.plain,        plan.maximum,      decision.tie, decision.random,
-            decision.d,       0,                decision.out,      decision.out_mask, 0,            nullptr,
-            false};
+    return {plan.dots.data(), plan.dots.size(),  plan.plain, plan.maximum, decision.tie, decision.random, decision.d, 0,
+            decision.out,     decision.out_mask, 0,          nullptr,      false};
 }
 
 Word* scratch_words(std::size_t n) {
@@ -81,9 +88,7 @@ bool pack(const std::vector<PackJob>& jobs) {
 void unpack(UnpackJob job) {
     const std::size_t bytes = job.d * element_bytes(job.dtype);
     job.streams = bytes >= kStreamBytes;
-    over_words(num_words(job.d), bytes, [&](const KernelTable& table, std::size_t begin, std::size_t end) {
-        table.unpack(job, begin, end);
-    });
+    run(&KernelTable::unpack, num_words(job.d), bytes, job);
 }
 
 void update(const std::vector<UpdateJob>& jobs) {
@@ -114,14 +119,12 @@ void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, c
 }
 
 void margin(const MarginJob& job) {
-    over_words(num_words(job.d), job.d * sizeof(std::int32_t),
-               [&](const KernelTable& table, std::size_t begin, std::size_t end) { table.margin(job, begin, end); });
+    run(&KernelTable::margin, num_words(job.d), job.d * sizeof(std::int32_t), job);
 }
 
 void accumulate(const AccumulateJob& job) {
     const std::size_t words = num_words(job.d);
-    over_words(words, (3 * job.num_levels + 2) * words * sizeof(Word),
-               [&](const KernelTable& table, std::size_t begin, std::size_t end) { table.accumulate(job, begin, end); });
+    run(&KernelTable::accumulate, words, (3 * job.num_levels + 2) * words * sizeof(Word), job);
 }
 
 std::vector<std::int64_t> disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d) {
@@ -165,15 +168,11 @@ Word read_only(const Word* words, std::size_t n) {
 }
 
 void copy(const Word* from, Word* to, std::size_t n) {
-    over_words(n, 2 * n * sizeof(Word), [&](const KernelTable& table, std::size_t begin, std::size_t end) {
-        table.copy_words(from, to, begin, end);
-    });
+    run(&KernelTable::copy_words, n, 2 * n * sizeof(Word), from, to);
 }
 
 void rewrite(const Word* from, Word* to, std::size_t n) {
-    over_words(n, 3 * n * sizeof(Word), [&](const KernelTable& table, std::size_t begin, std::size_t end) {
-        table.rewrite_words(from, to, begin, end);
-    });
+    run(&KernelTable::rewrite_words, n, 3 * n * sizeof(Word), from, to);
 }
 
 }  // namespace electioncode

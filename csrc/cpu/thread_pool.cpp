@@ -128,7 +128,8 @@ int num_threads() { return configured_threads().load(std::memory_order_relaxed);
 
 void set_num_threads(int n) {
     if (n < 0 || n > kMaxThreads)
-        throw std::invalid_argument("set_num_threads: expected 1 <= n <= 1024 (0: the default), got " + std::to_string(n));
+        throw std::invalid_argument("set_num_threads: expected 1 <= n <= 1024 (0: the default), got " +
+                                    std::to_string(n));
     configured_threads().store(n == 0 ? default_threads() : n, std::memory_order_relaxed);
 }
 

@@ -30,9 +30,9 @@ struct CodedArgs {
     Word* out;
     Word* out_mask;
     std::size_t out_stride, out_mask_stride;
-    std::uint64_t maximum;     // of the fused vote
-    RandomStream global;       // of the fused vote
-    Table<Index, 440> lists;   // each worker's first place and size, then the members, two a word
+    std::uint64_t maximum;    // of the fused vote
+    RandomStream global;      // of the fused vote
+    Table<Index, 440> lists;  // each worker's first place and size, then the members, two a word
 };
 
 EC_DEVICE std::uint32_t member(const CodedArgs& args, std::uint32_t place) {
@@ -71,7 +71,8 @@ struct Coded {
             Verdict verdict{0, 0};
             if (list.b > 0) {
                 local.clear();
-                masks ? count_masked(args, list, words, stride, masks, mask_stride, local) : count_plain(args, list, words, stride, local);
+                masks ? count_masked(args, list, words, stride, masks, mask_stride, local)
+                      : count_plain(args, list, words, stride, local);
                 RandomStream random = args.random;
                 random.stream += worker;
                 verdict = decide(local, std::uint64_t{list.b} * (masks ? 2 : 1), args.tie, random, w, valid);
@@ -95,17 +96,19 @@ struct Coded {
     }
 
 private:
-    static EC_DEVICE void count_plain(const Args& args, Index list, const Word* words, std::size_t stride, Counter<kPlanes>& counter) {
+    static EC_DEVICE void count_plain(const Args& args, Index list, const Word* words, std::size_t stride,
+                                      Counter<kPlanes>& counter) {
         for (std::uint32_t first = 0; first < list.b; first += kGroup) {
             Word x[kGroup];
             EC_UNROLL
-            for (std::uint32_t i = 0; i < kGroup; ++i) x[i] = first + i < list.b ? words[member(args, list.a + first + i) * stride] : 0;
+            for (std::uint32_t i = 0; i < kGroup; ++i)
+                x[i] = first + i < list.b ? words[member(args, list.a + first + i) * stride] : 0;
             counter.template add<kGroup>(x);
         }
     }
 
-    static EC_DEVICE void count_masked(const Args& args, Index list, const Word* words, std::size_t stride, const Word* masks,
-                                       std::size_t mask_stride, Counter<kPlanes>& counter) {
+    static EC_DEVICE void count_masked(const Args& args, Index list, const Word* words, std::size_t stride,
+                                       const Word* masks, std::size_t mask_stride, Counter<kPlanes>& counter) {
         for (std::uint32_t first = 0; first < list.b; first += kGroup / 2) {
             Word x[kGroup];
             EC_UNROLL
@@ -153,7 +156,8 @@ void launch(CodedArgs args, const CodedVote& vote, const Queue& queue) {
 
 }  // namespace
 
-void local_majorities(const CodedVote& vote, Word* out, std::size_t stride, Word* out_mask, std::size_t mask_stride, const Queue& queue) {
+void local_majorities(const CodedVote& vote, Word* out, std::size_t stride, Word* out_mask, std::size_t mask_stride,
+                      const Queue& queue) {
     CodedArgs args{};
     args.out = out, args.out_mask = out_mask, args.out_stride = stride, args.out_mask_stride = mask_stride;
     launch(args, vote, queue);

@@ -63,7 +63,8 @@ struct Verdict {
 
 // Decide by counts of up to `maximum`, of which half is a tie. w is the word's index, the random counter.
 template <int kPlanes>
-EC_DEVICE Verdict decide(const Counter<kPlanes>& counter, std::uint64_t maximum, Tie tie, const RandomStream& random, std::size_t w, Word valid) {
+EC_DEVICE Verdict decide(const Counter<kPlanes>& counter, std::uint64_t maximum, Tie tie, const RandomStream& random,
+                         std::size_t w, Word valid) {
     Word winner = counter.exceeds(majority_limit(maximum, false)), ties = 0;
     if (maximum == 0) {  // nobody has a weight
         ties = ~Word{0};

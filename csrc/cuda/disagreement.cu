@@ -53,7 +53,8 @@ struct Count {
 
 }  // namespace
 
-void disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d, std::int64_t* counts, const Queue& queue) {
+void disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d, std::int64_t* counts,
+                  const Queue& queue) {
     std::vector<Row> rows;
     for (const Voter& v : voters) rows.push_back({v.words, v.mask});
     CountArgs args{};

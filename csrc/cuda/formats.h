@@ -14,7 +14,7 @@ struct alignas(2 * sizeof(T)) Pair {
 struct Float16 {
     using Storage = std::uint16_t;
     using Compute = float;
-    static constexpr Storage kSign = 0x8000, kInfinity = kHalfInfinity;
+    static constexpr Storage kSign = 0x8000, kInfinity = kHalfInfinity, kOne = 0x3c00;
     static EC_DEVICE float widen(Storage s) { return half_to_float(s); }
     static EC_DEVICE Storage narrow(float f) { return float_to_half(f); }
 };
@@ -22,26 +22,21 @@ struct Float16 {
 struct BFloat16 {
     using Storage = std::uint16_t;
     using Compute = float;
-    static constexpr Storage kSign = 0x8000, kInfinity = kBFloatInfinity;
+    static constexpr Storage kSign = 0x8000, kInfinity = kBFloatInfinity, kOne = 0x3f80;
     static EC_DEVICE float widen(Storage s) { return bfloat_to_float(s); }
     static EC_DEVICE Storage narrow(float f) { return float_to_bfloat(f); }
 };
 
-struct Float32 {
-    using Storage = std::uint32_t;
-    using Compute = float;
-    static constexpr Storage kSign = 0x80000000u, kInfinity = 0x7f800000u;
-    static EC_DEVICE float widen(Storage s) { return bits_as<float>(s); }
-    static EC_DEVICE Storage narrow(float f) { return bits_as<Storage>(f); }
+template <typename U, typename C, U kSignBit, U kInfinityBits, U kOneBits>
+struct Native {
+    using Storage = U;
+    using Compute = C;
+    static constexpr Storage kSign = kSignBit, kInfinity = kInfinityBits, kOne = kOneBits;
+    static EC_DEVICE C widen(Storage s) { return bits_as<C>(s); }
+    static EC_DEVICE Storage narrow(C f) { return bits_as<Storage>(f); }
 };
-
-struct Float64 {
-    using Storage = std::uint64_t;
-    using Compute = double;
-    static constexpr Storage kSign = std::uint64_t{1} << 63, kInfinity = std::uint64_t{0x7ff} << 52;
-    static EC_DEVICE double widen(Storage s) { return bits_as<double>(s); }
-    static EC_DEVICE Storage narrow(double f) { return bits_as<Storage>(f); }
-};
+using Float32 = Native<std::uint32_t, float, 0x80000000u, 0x7f800000u, 0x3f800000u>;
+using Float64 = Native<std::uint64_t, double, 0x8000000000000000u, 0x7ff0000000000000u, 0x3ff0000000000000u>;
 
 // Call work with the format of a dtype.
 template <typename Work>

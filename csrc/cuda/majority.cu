@@ -48,7 +48,8 @@ struct Plain {
         for (int first = 0; first < (kOnce ? 1 : args.count); first += kRows) {
             Word x[kRows];
             EC_UNROLL
-            for (int i = 0; i < kRows; ++i) x[i] = first + i < args.count ? load_once(args.rows[static_cast<std::size_t>(first + i)].words + w) : 0;
+            for (int i = 0; i < kRows; ++i)
+                x[i] = first + i < args.count ? load_once(args.rows[static_cast<std::size_t>(first + i)].words + w) : 0;
             counter.template add<kRows>(x);
         }
         store_outcome(counter, args.outcome, w);

@@ -70,14 +70,16 @@ EC_DEVICE typename F::Storage magnitude(typename F::Storage s) {
 }
 
 template <typename F>
-EC_DEVICE Pair<typename F::Storage> stepped(Pair<typename F::Storage> v, Pair<typename F::Storage> x, typename F::Compute beta,
-                                            typename F::Compute weight) {
+EC_DEVICE Pair<typename F::Storage> stepped(Pair<typename F::Storage> v, Pair<typename F::Storage> x,
+                                            typename F::Compute beta, typename F::Compute weight) {
     return {momentum<F>(v.first, x.first, beta, weight), momentum<F>(v.second, x.second, beta, weight)};
 }
 
-// Read the masks of the tile's words, word w at lane w. kPlain: zeros vote +1, so they need no mask, and NaNs are only noticed.
+// Read the masks of the tile's words, word w at lane w. kPlain: zeros vote +1, so they need no mask, and NaNs are only
+// noticed.
 template <typename F, bool kMomentum, bool kPlain, bool kFull>
-EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first, int words, const Warp& warp, PerLane<Masks>& mine) {
+EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first, int words, const Warp& warp,
+                         PerLane<Masks>& mine) {
     using S = typename F::Storage;
     using C = typename F::Compute;
     const S* x = static_cast<const S*>(entry.x);
@@ -91,7 +93,8 @@ EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first
         EC_UNROLL
         for (int i = 0; i < kAtOnce; ++i) {
             warp.each([&](int lane) {
-                const std::size_t c = (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
+                const std::size_t c =
+                    (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
                 values[i][lane] = load_pair<kFull>(x, c, entry.d);
                 if constexpr (kMomentum) old[i][lane] = load_pair<kFull>(static_cast<const S*>(v), c, entry.d);
             });
@@ -100,10 +103,13 @@ EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first
         for (int i = 0; i < kAtOnce; ++i) {
             warp.each([&](int lane) {
                 if constexpr (kMomentum) {
-                    const std::size_t c = (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
+                    const std::size_t c =
+                        (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
                     const Pair<S> x_pair = values[i][lane], v_pair = old[i][lane];
                     values[i][lane] = stepped<F>(v_pair, x_pair, beta, weight);
-                    store_pair<kFull>(v, c, entry.d, args.split ? stepped<F>(v_pair, x_pair, split_beta, split_weight) : values[i][lane]);
+                    store_pair<kFull>(
+                        v, c, entry.d,
+                        args.split ? stepped<F>(v_pair, x_pair, split_beta, split_weight) : values[i][lane]);
                 }
                 nan[lane] = nan[lane] || magnitude<F>(values[i][lane].first) > F::kInfinity ||
                             magnitude<F>(values[i][lane].second) > F::kInfinity;
@@ -141,7 +147,8 @@ struct Pack {
             });
             return;
         }
-        const bool aligned = pairs_are_aligned(static_cast<const S*>(entry.x)) && (!kMomentum || pairs_are_aligned(static_cast<const S*>(entry.v)));
+        const bool aligned = pairs_are_aligned(static_cast<const S*>(entry.x)) &&
+                             (!kMomentum || pairs_are_aligned(static_cast<const S*>(entry.v)));
         PerLane<Masks> mine;
         bool nan;
         if (aligned && (first + kWarp) * kWordBits <= entry.d) {
@@ -193,17 +200,25 @@ void launch(const Args& args, Dtype dtype, bool has_momentum, const Queue& queue
 
 // Return whether two jobs may share a launch.
 bool alike(const PackJob& a, const PackJob& b) {
-    return a.dtype == b.dtype && !a.v == !b.v && a.beta == b.beta && a.weight == b.weight && a.negate == b.negate && a.split == b.split &&
-           a.split_beta == b.split_beta && a.split_weight == b.split_weight && a.zero == b.zero && a.nan == b.nan &&
-           a.random.seed == b.random.seed && a.random.step == b.random.step && a.random.purpose == b.random.purpose;
+    return a.dtype == b.dtype && !a.v == !b.v && a.beta == b.beta && a.weight == b.weight && a.negate == b.negate &&
+           a.split == b.split && a.split_beta == b.split_beta && a.split_weight == b.split_weight && a.zero == b.zero &&
+           a.nan == b.nan && a.random.seed == b.random.seed && a.random.step == b.random.step &&
+           a.random.purpose == b.random.purpose;
 }
 
 }  // namespace
 
 void pack(const std::vector<PackJob>& jobs, const std::uint8_t* used, int* nan, const Queue& queue) {
     const auto entry = [&](const PackJob& job, std::size_t tile) {
-        return Entry{job.x,          job.v, job.words,         job.mask, job.d, tile,
-                     job.first_word, job.random.stream, static_cast<std::uint32_t>(&job - jobs.data())};
+        return Entry{job.x,
+                     job.v,
+                     job.words,
+                     job.mask,
+                     job.d,
+                     tile,
+                     job.first_word,
+                     job.random.stream,
+                     static_cast<std::uint32_t>(&job - jobs.data())};
     };
     launch_tiles<Args>(jobs, alike, entry, [&](Args& args, const PackJob& like) {
         args.zero = like.zero, args.nan = like.nan, args.negate = like.negate;

@@ -72,8 +72,8 @@ struct Margin {
             score.second += static_cast<std::uint32_t>(bits >> 1 & 1) << plane.plane;
         }
         const std::uint32_t offset = static_cast<std::uint32_t>(args.offset);
-        store_pair<false>(reinterpret_cast<std::uint32_t*>(args.out), w * kWordBits + static_cast<std::size_t>(bit), args.d,
-                          Pair<std::uint32_t>{score.first - offset, score.second - offset});
+        store_pair<false>(reinterpret_cast<std::uint32_t*>(args.out), w * kWordBits + static_cast<std::size_t>(bit),
+                          args.d, Pair<std::uint32_t>{score.first - offset, score.second - offset});
     }
 };
 
@@ -93,9 +93,11 @@ void accumulate(const AccumulateJob& job, const Queue& queue) {
 
 void margin(const MarginJob& job, const Queue& queue) {
     std::vector<Plane> planes;
-    for (std::size_t i = 0; i < job.num_dots; ++i) planes.push_back({job.dots[i].words, static_cast<std::size_t>(job.dots[i].plane)});
+    for (std::size_t i = 0; i < job.num_dots; ++i)
+        planes.push_back({job.dots[i].words, static_cast<std::size_t>(job.dots[i].plane)});
     MarginArgs args{};
-    args.d = job.d, args.out = job.out, args.offset = static_cast<std::int32_t>(job.offset), args.count = static_cast<int>(planes.size());
+    args.d = job.d, args.out = job.out, args.offset = static_cast<std::int32_t>(job.offset),
+    args.count = static_cast<int>(planes.size());
     fill(args.planes, planes, queue);
     launch_threads<Margin>(args, num_words(job.d) * kWarp, queue);
 }

@@ -1,7 +1,7 @@
 // Packed signs to floats: as they are, or as a step of parameters; many tensors in one launch.
 //
-// A warp works on a tile of 32 words. At each word a lane holds two neighbouring coordinates, and reads the word itself:
-// all lanes read the same, which is one access.
+// A warp works on a tile of 32 words. At each word a lane holds two neighbouring coordinates, and reads the word
+// itself: all lanes read the same, which is one access.
 #include "formats.h"
 #include "tiles.h"
 
@@ -51,12 +51,15 @@ EC_DEVICE void change_tile(const Entry& entry, std::size_t first, int words, int
             const bool exists = kFull || base + i < words;
             votes[i] = exists ? entry.words[w] : 0;
             voted[i] = entry.mask && exists ? entry.mask[w] : ~Word{0};
-            if constexpr (kRead) values[i] = load_pair<kFull>(static_cast<const S*>(to), w * kWordBits + static_cast<std::size_t>(bit), entry.d);
+            if constexpr (kRead)
+                values[i] =
+                    load_pair<kFull>(static_cast<const S*>(to), w * kWordBits + static_cast<std::size_t>(bit), entry.d);
         }
         EC_UNROLL
         for (int i = 0; i < kAtOnce; ++i) {
             const std::size_t w = first + static_cast<std::size_t>(base + i);
-            store_pair<kFull>(to, w * kWordBits + static_cast<std::size_t>(bit), entry.d, change(values[i], votes[i], voted[i], bit));
+            store_pair<kFull>(to, w * kWordBits + static_cast<std::size_t>(bit), entry.d,
+                              change(values[i], votes[i], voted[i], bit));
         }
     }
 }
@@ -117,15 +120,11 @@ void unpack(const std::vector<UnpackJob>& jobs, const Queue& queue) {
     };
     launch_tiles<Args>(jobs, alike, entry, [&](const Args& args, const UnpackJob& like) {
         const std::size_t threads = args.tiles * kWarp;
-        switch (like.dtype) {
-            case Dtype::kInt8: return launch_threads<Unpack<std::uint8_t, 1, 0xff>>(args, threads, queue);
-            case Dtype::kFloat16: return launch_threads<Unpack<std::uint16_t, 0x3c00, 0xbc00>>(args, threads, queue);
-            case Dtype::kBFloat16: return launch_threads<Unpack<std::uint16_t, 0x3f80, 0xbf80>>(args, threads, queue);
-            case Dtype::kFloat64:
-                return launch_threads<Unpack<std::uint64_t, 0x3ff0000000000000u, 0xbff0000000000000u>>(args, threads,
-                                                                                                       queue);
-            default: return launch_threads<Unpack<std::uint32_t, 0x3f800000u, 0xbf800000u>>(args, threads, queue);
-        }
+        if (like.dtype == Dtype::kInt8) return launch_threads<Unpack<std::uint8_t, 1, 0xff>>(args, threads, queue);
+        with_format(like.dtype, [&](auto format) {
+            using F = decltype(format);
+            launch_threads<Unpack<typename F::Storage, F::kOne, F::kOne | F::kSign>>(args, threads, queue);
+        });
     });
 }
 
@@ -138,9 +137,8 @@ void update(const std::vector<UpdateJob>& jobs, const Queue& queue) {
     };
     launch_tiles<Args>(jobs, alike, entry, [&](Args& args, const UpdateJob& like) {
         args.decay = like.decay, args.step = like.step;
-        with_format(like.dtype, [&](auto format) {
-            launch_threads<Update<decltype(format)>>(args, args.tiles * kWarp, queue);
-        });
+        with_format(like.dtype,
+                    [&](auto format) { launch_threads<Update<decltype(format)>>(args, args.tiles * kWarp, queue); });
     });
 }
 

@@ -23,8 +23,8 @@ struct Step {
     Members added, removed;
 };
 
-// Order the messages of a device that counts up to `direct_rows` rows in registers: those best counted alone come first,
-// by size.
+// Order the messages of a device that counts up to `direct_rows` rows in registers: those best counted alone come
+// first, by size.
 std::vector<Step> order_messages(const std::vector<Message>& messages, std::size_t direct_rows);
 
 }  // namespace electioncode

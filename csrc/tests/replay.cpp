@@ -42,8 +42,7 @@ struct Cpu {
     }
     void margin(const MarginJob& job) { electioncode::margin(job); }
     bool other(const Record& r) {
-        if (r.operation == kChecksum)
-            return checksum(r.arrays[0].as<Word>(), r.size(0)) == *r.arrays[1].as<Word>();
+        if (r.operation == kChecksum) return checksum(r.arrays[0].as<Word>(), r.size(0)) == *r.arrays[1].as<Word>();
         Block out(r.arrays[0].size);
         random_words({r.key(1), r.key(2), r.key(3), r.key(4)}, out.as<Word>(), r.size(0));
         return out == r.arrays[0];

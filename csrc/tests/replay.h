@@ -70,7 +70,8 @@ template <typename Device>
 bool replay_update(Device& device, const Record& r) {
     Block p(r.arrays[0]);
     const auto dtype = static_cast<Dtype>(r.integers[0]);
-    device.update({p.data.get(), dtype, r.size(1), r.real(2), r.real(3), r.arrays[1].as<Word>(), r.arrays[2].as<Word>()});
+    device.update(
+        {p.data.get(), dtype, r.size(1), r.real(2), r.real(3), r.arrays[1].as<Word>(), r.arrays[2].as<Word>()});
     return p == r.arrays[3];
 }
 
@@ -85,7 +86,8 @@ bool replay_majority(Device& device, const Record& r) {
     const std::vector<std::int64_t> expected(r.arrays[5].as<std::int64_t>(), r.arrays[5].as<std::int64_t>(n));
     device.majority(voters, decision);
     const Voter result{winner.as<Word>(), voted.as<Word>(), 1};
-    const bool good = winner == r.arrays[3] && voted == r.arrays[4] && device.disagreement(voters, result, d) == expected;
+    const bool good =
+        winner == r.arrays[3] && voted == r.arrays[4] && device.disagreement(voters, result, d) == expected;
     return good && device.majority_and_disagreement(voters, decision) == expected && winner == r.arrays[3];
 }
 

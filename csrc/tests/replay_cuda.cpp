@@ -9,7 +9,8 @@ namespace {
 struct EmulatedCuda {
     // Scratch as the device would give it: of exactly the size asked for, and gone after the record.
     std::vector<Block> scratch;
-    cuda::Queue queue{0, nullptr, [this](std::size_t bytes) -> void* { return scratch.emplace_back(bytes).data.get(); }};
+    cuda::Queue queue{0, nullptr,
+                      [this](std::size_t bytes) -> void* { return scratch.emplace_back(bytes).data.get(); }};
 
     bool pack(const PackJob& job) {
         int nan = 0;

@@ -41,8 +41,8 @@ template <int N>
 template <typename Plane>
 [[gnu::always_inline]] static inline Vec exceeds(Plane plane, int planes, std::uint64_t limit) {
     Vec result = broadcast(0);
-    for (int p = 0; p < planes; ++p)
-        result = (limit >> p) & 1 ? bit_and(result, plane(p)) : bit_or(result, plane(p));
+#pragma GCC unroll 16
+    for (int p = 0; p < planes; ++p) result = (limit >> p) & 1 ? bit_and(result, plane(p)) : bit_or(result, plane(p));
     return result;
 }
 
@@ -52,7 +52,8 @@ struct Verdict {
 
 // Decide by counts of up to `maximum`, of which plane(p) gives bit p; draw() gives random bits for ties.
 template <typename Plane, typename Draw>
-[[gnu::always_inline]] static inline Verdict decide(Tie tie, std::uint64_t maximum, Plane plane, int planes, Draw draw) {
+[[gnu::always_inline]] static inline Verdict decide(Tie tie, std::uint64_t maximum, Plane plane, int planes,
+                                                    Draw draw) {
     const std::uint64_t more = majority_limit(maximum, false), half = majority_limit(maximum, true);
     Verdict verdict{exceeds(plane, planes, tie == Tie::kPlus ? half : more), broadcast(~Word{0})};
     if (tie == Tie::kRandom && half < more)
@@ -96,7 +97,9 @@ static inline auto planes_at(const Word* counter, std::size_t stride) {
 }
 
 // How many of a line's n words the vector at v takes.
-static inline std::size_t words_of_vector(std::size_t n, std::size_t v) { return n - v < kVecWords ? n - v : kVecWords; }
+static inline std::size_t words_of_vector(std::size_t n, std::size_t v) {
+    return n - v < kVecWords ? n - v : kVecWords;
+}
 
 template <int N>
 static void add_some(const Word* const* rows, std::size_t w, std::size_t n, Word* counter, int planes) {

@@ -8,24 +8,48 @@ struct Native {  // float and double compute in themselves
     using Compute = T;
     using Bits = U;
     static constexpr Bits kSign = kSignBit, kMagnitude = kSignBit - 1, kInfinity = kInfinityBits;
+    static constexpr T kOne = 1, kMinusOne = -1;
     static T rounded(T x) { return x; }
 };
 using Float32 = Native<float, std::uint32_t, 0x80000000u, 0x7f800000u>;
 using Float64 = Native<double, std::uint64_t, 0x8000000000000000u, 0x7ff0000000000000u>;
+
+constexpr int kHalves = sizeof(Floats) / sizeof(float);
+
+static inline Floats load_floats(const float* x) {
+    Floats a;
+    std::memcpy(&a, x, sizeof a);
+    return a;
+}
+static inline Halves load_halves(const std::uint16_t* x) {
+    Halves a;
+    std::memcpy(&a, x, sizeof a);
+    return a;
+}
 
 struct Float16 {
     using Storage = std::uint16_t;
     using Compute = float;
     using Bits = std::uint16_t;
     static constexpr Bits kSign = 0x8000, kMagnitude = 0x7fff, kInfinity = kHalfInfinity;
+    static constexpr Storage kOne = 0x3c00, kMinusOne = 0xbc00;
     static void load(const Storage* x, float* out) {
-        for (int i = 0; i < kBlock; i += kHalves) store_floats(out + i, widen(load_halves(x + i)));
+        for (int i = 0; i < kBlock; i += kHalves) {
+            const Floats a = widen(load_halves(x + i));
+            std::memcpy(out + i, &a, sizeof a);
+        }
     }
     static void store(const float* x, Storage* out) {
-        for (int i = 0; i < kBlock; i += kHalves) store_halves(out + i, narrow(load_floats(x + i)));
+        for (int i = 0; i < kBlock; i += kHalves) {
+            const Halves a = narrow_with_one_nan(load_floats(x + i));
+            std::memcpy(out + i, &a, sizeof a);
+        }
     }
     static void round(float* x) {
-        for (int i = 0; i < kBlock; i += kHalves) store_floats(x + i, widen(narrow(load_floats(x + i))));
+        for (int i = 0; i < kBlock; i += kHalves) {
+            const Floats a = widen(narrow(load_floats(x + i)));
+            std::memcpy(x + i, &a, sizeof a);
+        }
     }
     static float rounded(float x) { return half_to_float(float_to_half(x)); }
 };
@@ -34,6 +58,7 @@ struct BFloat16 {
     using Compute = float;
     using Bits = std::uint16_t;
     static constexpr Bits kSign = 0x8000, kMagnitude = 0x7fff, kInfinity = kBFloatInfinity;
+    static constexpr Storage kOne = 0x3f80, kMinusOne = 0xbf80;
     static void load(const Storage* x, float* out) {
         for (int i = 0; i < kBlock; ++i) out[i] = bfloat_to_float(x[i]);
     }

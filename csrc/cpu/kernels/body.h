@@ -32,5 +32,6 @@ namespace {
 }  // namespace electioncode
 
 #define ELECTIONCODE_ENTRY(result, kernel, ...) .kernel = kernel,
-#define ELECTIONCODE_KERNELS(table, isa) \
-    const electioncode::KernelTable electioncode::table = {.name = isa, ELECTIONCODE_FOR_EACH_KERNEL(ELECTIONCODE_ENTRY)};
+#define ELECTIONCODE_KERNELS(table, isa)                                \
+    const electioncode::KernelTable electioncode::table = {.name = isa, \
+                                                           ELECTIONCODE_FOR_EACH_KERNEL(ELECTIONCODE_ENTRY)};

@@ -21,7 +21,8 @@ static void count_alone(const Word* const* rows, std::size_t messages, std::size
 using CountAlone = void (*)(const Word* const*, std::size_t, std::size_t, std::size_t, Word*, std::size_t);
 template <bool kTiesPlus, bool kPart>
 constexpr auto kCountAlone = table_of<CountAlone, kDirectRows>([]<int N>() {
-    return count_alone<N, kTiesPlus || N % 2 == 1, kPart>;  // an odd number has no ties: one function will do
+    constexpr bool kPlus = kTiesPlus || N % 2 == 1;  // an odd number has no ties: one function will do
+    return count_alone<N, kPlus, kPart>;
 });
 template <bool kPart>
 static CountAlone alone_counter(bool ties_plus, std::size_t rows) {
@@ -47,7 +48,8 @@ struct Counter {
 };
 
 template <int P>
-static void count_chain(const CodedRun& run, bool ties_plus, std::size_t w, std::size_t n, Word* out, std::size_t stride) {
+static void count_chain(const CodedRun& run, bool ties_plus, std::size_t w, std::size_t n, Word* out,
+                        std::size_t stride) {
     alignas(64) Word first[P * kLineWords];
     count_line(run.rows, run.size, w, n, first, P);
     for (std::size_t v = 0; v < n; v += kVecWords) {
@@ -96,9 +98,11 @@ static void count_messages(const CodedJob& job, std::size_t w, std::size_t n, Wo
     }
 }
 
-static inline void count_and_prefetch(const CodedJob& job, std::size_t w, std::size_t n, Word* message, std::size_t stride) {
+static inline void count_and_prefetch(const CodedJob& job, std::size_t w, std::size_t n, Word* message,
+                                      std::size_t stride) {
     for (std::size_t i = 0; i < job.num_used; ++i) prefetch(job.used[i] + w + kPrefetchWords);
-    n == kLineWords ? count_messages<false>(job, w, n, message, stride) : count_messages<true>(job, w, n, message, stride);
+    n == kLineWords ? count_messages<false>(job, w, n, message, stride)
+                    : count_messages<true>(job, w, n, message, stride);
 }
 
 // Store the messages, a block at a time: single stores to as many streams as there are workers would be slow.
@@ -111,7 +115,8 @@ static void store_messages(const CodedJob& job, Word* message, std::size_t begin
         for (std::size_t i = 0; i < job.num_outputs; ++i) {
             const CodedOutput& output = job.outputs[i];
             const Word* from = message + output.message * stride;
-            job.streams ? copy_streaming(from, output.out + block, words) : copy_words(from, output.out + block, 0, words);
+            job.streams ? copy_streaming(from, output.out + block, words)
+                        : copy_words(from, output.out + block, 0, words);
         }
     }
     if (job.streams) stream_fence();
@@ -122,10 +127,11 @@ static void vote_on_messages(const CodedJob& job, Word* message, std::size_t beg
     const Word** const voters = reinterpret_cast<const Word**>(message + job.num_messages * kLineWords);
     for (std::size_t i = 0; i < job.num_voters; ++i) voters[i] = message + job.voters[i] * kLineWords;
     const int planes = bit_length(job.num_voters);
-    const bool draws = job.tie == Tie::kRandom && job.num_voters % 2 == 0, abstains = job.tie == Tie::kAbstain;
+    const Tie tie = job.tie;
+    const bool draws = tie == Tie::kRandom && job.num_voters % 2 == 0, abstains = tie == Tie::kAbstain;
     const CountAlone count = draws || abstains || job.num_voters > kDirectRows
                                  ? nullptr
-                                 : alone_counter<false>(job.tie == Tie::kPlus, job.num_voters);
+                                 : alone_counter<false>(tie == Tie::kPlus, job.num_voters);
     constexpr std::size_t kDrawn = 64;
     alignas(64) Word counter[kMaxChainPlanes * kLineWords], out[kLineWords], voted[kLineWords], random[kDrawn];
     for (std::size_t w = begin; w < end; w += kLineWords) {
@@ -137,7 +143,7 @@ static void vote_on_messages(const CodedJob& job, Word* message, std::size_t beg
         } else {
             count_line(voters, job.num_voters, 0, kLineWords, counter, planes);
             for (std::size_t v = 0; v < kLineWords; v += kVecWords) {
-                const Verdict verdict = decide(job.tie, job.num_voters, planes_at(counter + v, kLineWords), planes,
+                const Verdict verdict = decide(tie, job.num_voters, planes_at(counter + v, kLineWords), planes,
                                                [&] { return load(random + drawn + v); });
                 store(out + v, verdict.winner);
                 store(voted + v, verdict.voted);

@@ -22,8 +22,8 @@ static inline void momentum_block(const typename F::Storage* x, typename F::Stor
 
 // Step the momentum of one block and return what to take the signs of: v, or the scratch where the job is split.
 template <typename F>
-static inline const typename F::Storage* step_block(const PackJob& job, const typename F::Storage* x, typename F::Storage* v,
-                                                    typename F::Storage* scratch) {
+static inline const typename F::Storage* step_block(const PackJob& job, const typename F::Storage* x,
+                                                    typename F::Storage* v, typename F::Storage* scratch) {
     using C = typename F::Compute;
     const auto beta = static_cast<C>(job.beta), weight = static_cast<C>(job.weight);
     if (!job.split) {
@@ -36,10 +36,12 @@ static inline const typename F::Storage* step_block(const PackJob& job, const ty
     return scratch;
 }
 
-// The commonest policies, zero: plus and NaN: raise, without momentum. Four streams at a time, each with a prefetch:
+// What has a format stays a function of its own: inlined into one, all of them would share its registers.
+
+// Pack by the commonest policies, zero: plus and NaN: raise, without momentum. Four streams at a time, each with a prefetch:
 // a single stream leaves memory idle while the next page's address is looked up.
 template <typename F>
-static bool pack_plus(const PackJob& job, std::size_t begin, std::size_t end) {
+[[gnu::noinline]] static bool pack_plus(const PackJob& job, std::size_t begin, std::size_t end) {
     using S = typename F::Storage;
     constexpr std::size_t kStreams = 4, kBlockBytes = kBlock * sizeof(S), kAhead = 512;
     SignReader<F> reader;
@@ -63,7 +65,7 @@ static bool pack_plus(const PackJob& job, std::size_t begin, std::size_t end) {
 }
 
 template <typename F>
-static bool pack_momentum_plus(const PackJob& job, std::size_t begin, std::size_t end) {
+[[gnu::noinline]] static bool pack_momentum_plus(const PackJob& job, std::size_t begin, std::size_t end) {
     using S = typename F::Storage;
     SignReader<F> reader;
     for_blocks(static_cast<const S*>(job.x), static_cast<S*>(job.v), job.d, begin, end,
@@ -75,7 +77,7 @@ static bool pack_momentum_plus(const PackJob& job, std::size_t begin, std::size_
 }
 
 template <typename F>
-static bool pack_any(const PackJob& job, std::size_t begin, std::size_t end) {
+[[gnu::noinline]] static bool pack_any(const PackJob& job, std::size_t begin, std::size_t end) {
     using S = typename F::Storage;
     Word nan = 0;
     for_blocks(static_cast<const S*>(job.x), static_cast<S*>(job.v), job.d, begin, end,
@@ -128,7 +130,7 @@ template <typename T>
 static void unpack_type(const UnpackJob& job, std::size_t begin, std::size_t end, T one, T minus_one) {
     const VoteExpander<T> expander(one, minus_one, T{0});
     constexpr std::size_t kChunk = 4096 / sizeof(T) / kBlock;  // blocks that are streamed together
-    alignas(64) T signs[kChunk * kBlock];  // not the result at once: the compiler cannot know that it is no part of the job
+    alignas(64) T signs[kChunk * kBlock];  // not `out` itself, which the compiler must assume to overlap the job
     T* const out = static_cast<T*>(job.out);
     const bool streams = job.streams && reinterpret_cast<std::uintptr_t>(job.out) % sizeof(Word) == 0;
     for (std::size_t chunk = begin; chunk < end; chunk += kChunk) {
@@ -137,7 +139,8 @@ static void unpack_type(const UnpackJob& job, std::size_t begin, std::size_t end
             expander(job.words[w], job.mask ? &job.mask[w] : nullptr, signs + (w - chunk) * kBlock);
         const std::size_t n = (job.d < stop * kBlock ? job.d : stop * kBlock) - first, bytes = n * sizeof(T);
         if (streams && bytes == sizeof signs)
-            copy_streaming(reinterpret_cast<const Word*>(signs), reinterpret_cast<Word*>(out + first), bytes / sizeof(Word));
+            copy_streaming(reinterpret_cast<const Word*>(signs), reinterpret_cast<Word*>(out + first),
+                           bytes / sizeof(Word));
         else
             std::memcpy(out + first, signs, bytes);
     }
@@ -145,17 +148,15 @@ static void unpack_type(const UnpackJob& job, std::size_t begin, std::size_t end
 }
 
 static void unpack(const UnpackJob& job, std::size_t begin, std::size_t end) {
-    switch (job.dtype) {
-        case Dtype::kFloat16: return unpack_type<std::uint16_t>(job, begin, end, 0x3c00, 0xbc00);
-        case Dtype::kBFloat16: return unpack_type<std::uint16_t>(job, begin, end, 0x3f80, 0xbf80);
-        case Dtype::kFloat64: return unpack_type<double>(job, begin, end, 1.0, -1.0);
-        case Dtype::kInt8: return unpack_type<std::int8_t>(job, begin, end, 1, -1);
-        default: return unpack_type<float>(job, begin, end, 1.0f, -1.0f);
-    }
+    if (job.dtype == Dtype::kInt8) return unpack_type<std::int8_t>(job, begin, end, 1, -1);
+    with_format(job.dtype, [&](auto format) {
+        using F = decltype(format);
+        unpack_type<typename F::Storage>(job, begin, end, F::kOne, F::kMinusOne);
+    });
 }
 
 template <typename F>
-static void update_format(const UpdateJob& job, std::size_t begin, std::size_t end) {
+[[gnu::noinline]] static void update_format(const UpdateJob& job, std::size_t begin, std::size_t end) {
     using S = typename F::Storage;
     using C = typename F::Compute;
     const C decay = static_cast<C>(job.decay), step = F::rounded(static_cast<C>(job.step)), none = step * C{0};

@@ -21,6 +21,7 @@ static inline void philox_vectors(const RandomStream& stream, std::uint64_t word
     std::uint32_t k0 = stream.seed, k1 = stream.step;
     for (int round = 0; round < 10; ++round) {
         const Vec key0 = broadcast(k0), key1 = broadcast(k1);
+#pragma GCC unroll 4
         for (int i = 0; i < kVectors; ++i) {
             const Vec p0 = multiply_low_halves(c0[i], m0), p1 = multiply_low_halves(c2[i], m1);
             c0[i] = xor3(high_half(p1), c1[i], key0);

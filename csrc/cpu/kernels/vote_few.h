@@ -34,7 +34,9 @@ struct Target {
     bool streams;
 
     explicit Target(const VoteJob& job)
-        : out(job.out - job.out_first), mask(job.out_mask ? job.out_mask - job.out_first : nullptr), streams(job.streams) {}
+        : out(job.out - job.out_first),
+          mask(job.out_mask ? job.out_mask - job.out_first : nullptr),
+          streams(job.streams) {}
     void put(std::size_t w, Vec result) const { streams ? stream(out + w, result) : store(out + w, result); }
     // Where to begin whole vectors: streaming stores must be aligned.
     std::size_t aligned(std::size_t begin, std::size_t end) const {
@@ -54,11 +56,10 @@ template <int N, Tie kTie, bool kPart>
         if constexpr (!kPart) prefetch(rows[i] + w + kPrefetchWords);
     }
     count_rows<N>(x, plane);
-    const auto [winner, voted] = decide(kTie, N, [&](int p) { return plane[p]; }, kPlanes,
-                                        [&] { return kPart ? load_part(random, n) : load(random); });
+    const auto [winner, voted] = decide(
+        kTie, N, [&](int p) { return plane[p]; }, kPlanes, [&] { return kPart ? load_part(random, n) : load(random); });
     kPart ? store_part(target.out + w, winner, n) : target.put(w, winner);
-    if constexpr (kTie == Tie::kAbstain)
-        kPart ? store_part(target.mask + w, voted, n) : store(target.mask + w, voted);
+    if constexpr (kTie == Tie::kAbstain) kPart ? store_part(target.mask + w, voted, n) : store(target.mask + w, voted);
 }
 
 template <int N, Tie kTie>
@@ -83,7 +84,8 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
     };
     const std::size_t first = target.aligned(begin, end);
     if (first > begin) vote_chunk(begin, first);
-    for (std::size_t chunk = first; chunk < end; chunk += kChunk) vote_chunk(chunk, end - chunk > kChunk ? chunk + kChunk : end);
+    for (std::size_t chunk = first; chunk < end; chunk += kChunk)
+        vote_chunk(chunk, end - chunk > kChunk ? chunk + kChunk : end);
 }
 
 using DirectVote = void (*)(const VoteJob&, std::size_t, std::size_t);
@@ -110,16 +112,18 @@ static void vote_by_line(const VoteJob& job, std::size_t begin, std::size_t end)
     const Word* rows[kMaxByLine];
     for (std::size_t i = 0; i < num_rows; ++i) rows[i] = job.dots[i].words;
     const int planes = bit_length(num_rows);
-    const bool draws = job.tie == Tie::kRandom && num_rows % 2 == 0;
+    const Tie tie = job.tie;
+    const bool draws = tie == Tie::kRandom && num_rows % 2 == 0;
     alignas(64) Word counter[bit_length(kMaxByLine) * kLineWords], random[kDrawn];
     Differences<(N > 0 ? N : kMaxByLine)> differences(num_rows);
     const Target target(job);
     const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
     const auto vote_vector_of_line = [&](std::size_t w, std::size_t v, std::size_t n, const Word* drawn) {
-        auto [winner, voted] = decide(job.tie, num_rows, planes_at(counter + v, kLineWords), planes, [&] { return load(drawn + v); });
+        auto [winner, voted] =
+            decide(tie, num_rows, planes_at(counter + v, kLineWords), planes, [&] { return load(drawn + v); });
         w += v;
         n == kVecWords ? target.put(w, winner) : store_part(target.out + w, winner, n);
-        if (job.tie == Tie::kAbstain) store_part(target.mask + w, voted, n);
+        if (tie == Tie::kAbstain) store_part(target.mask + w, voted, n);
         if (!job.differences) return;
         if (n < kVecWords || w + n > whole) {
             Word bits[kVecWords] = {};
@@ -127,7 +131,8 @@ static void vote_by_line(const VoteJob& job, std::size_t begin, std::size_t end)
             voted = bit_and(voted, load(bits));
         }
         for (std::size_t i = 0; i < num_rows; ++i)
-            differences.bytes[i] = add_byte_counts(differences.bytes[i], bit_and(bit_xor(load_some(rows[i] + w, n), winner), voted));
+            differences.bytes[i] =
+                add_byte_counts(differences.bytes[i], bit_and(bit_xor(load_some(rows[i] + w, n), winner), voted));
         differences.counted(job.differences);
     };
     const auto vote_chunk = [&](std::size_t first, std::size_t stop) {
@@ -139,12 +144,14 @@ static void vote_by_line(const VoteJob& job, std::size_t begin, std::size_t end)
                 count_line_of<N>(rows, w, n, counter);
             else
                 count_line(rows, num_rows, w, n, counter, planes);
-            for (std::size_t v = 0; v < n; v += kVecWords) vote_vector_of_line(w, v, words_of_vector(n, v), random + (w - first));
+            for (std::size_t v = 0; v < n; v += kVecWords)
+                vote_vector_of_line(w, v, words_of_vector(n, v), random + (w - first));
         }
     };
     const std::size_t first = target.aligned(begin, end);
     if (first > begin) vote_chunk(begin, first);
-    for (std::size_t chunk = first; chunk < end; chunk += kDrawn) vote_chunk(chunk, end - chunk > kDrawn ? chunk + kDrawn : end);
+    for (std::size_t chunk = first; chunk < end; chunk += kDrawn)
+        vote_chunk(chunk, end - chunk > kDrawn ? chunk + kDrawn : end);
     if (job.differences) differences.flush(job.differences);
 }
 

@@ -5,8 +5,8 @@ constexpr std::size_t kDifferenceWords = 32768;  // 256 KiB of rows
 
 // The tile before the one that is being counted: its result is known and its rows are still in the cache.
 struct Before {
-    const Word* out;   // nullptr: there is none
-    const Word* mask;  // nullptr: every coordinate voted
+    const Word* out;    // nullptr: there is none
+    const Word* mask;   // nullptr: every coordinate voted
     std::size_t words;  // rows[w - words] is row w of that tile
 };
 
@@ -28,7 +28,8 @@ static void add_rows(const Word* const* rows, std::size_t words, Word* counter, 
             const Vec voted = before.mask ? load(before.mask + w) : broadcast(~Word{0});
 #pragma GCC unroll 16
             for (int i = 0; i < N; ++i)
-                differences.bytes[i] = add_byte_counts(differences.bytes[i], bit_and(bit_xor(load(rows[i] + w - before.words), out), voted));
+                differences.bytes[i] = add_byte_counts(differences.bytes[i],
+                                                       bit_and(bit_xor(load(rows[i] + w - before.words), out), voted));
             differences.counted(totals);
         }
     }
@@ -45,7 +46,8 @@ constexpr auto kAddRows = table_of<AddRows, kGroup>([]<int N>() { return add_row
 
 // Add voters with masks, two dots each: the vote, and "not a vote against", made as they are counted.
 template <int N>
-static void add_masked(const Dot* dots, std::size_t first, std::size_t words, Word* counter, std::size_t stride, int planes) {
+static void add_masked(const Dot* dots, std::size_t first, std::size_t words, Word* counter, std::size_t stride,
+                       int planes) {
     const Word *rows[N], *masks[N];
     for (int i = 0; i < N; ++i) {
         rows[i] = dots[2 * i].words + first;
@@ -96,14 +98,16 @@ static void derive_row(const Dot& dot, std::size_t first, std::size_t words, Wor
 
 static void decide_tile(const VoteJob& job, const Word* counter, std::size_t stride, int planes, std::size_t first,
                         std::size_t words) {
+    const Tie tie = job.tie;  // copied, since the compiler must assume that storing a result changes the job
+    const std::uint64_t maximum = job.maximum;
     alignas(64) Word random[kPlainTileWords];
-    if (job.tie == Tie::kRandom && job.maximum % 2 == 0)
+    if (tie == Tie::kRandom && maximum % 2 == 0)
         random_words(job.random, random, job.first_word + first, job.first_word + first + words);
     for (std::size_t w = 0; w < words; w += kVecWords) {
         const std::size_t n = words_of_vector(words, w), to = first + w - job.out_first;
-        const auto [winner, voted] = decide(job.tie, job.maximum, planes_at(counter + w, stride), planes,
+        const auto [winner, voted] = decide(tie, maximum, planes_at(counter + w, stride), planes,
                                             [&] { return load_part(random + w, n); });
-        if (job.tie == Tie::kAbstain) store_part(job.out_mask + to, voted, n);
+        if (tie == Tie::kAbstain) store_part(job.out_mask + to, voted, n);
         store_part(job.out + to, winner, n);
     }
 }
@@ -128,7 +132,8 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
     const std::size_t most = job.plain ? kPlainTileWords : kDerivedTileWords;
     std::size_t tile = fits < most ? fits : most;
     if (job.differences) {  // all rows of the tile before are read once more: from the cache, if they fit
-        const std::size_t cached = job.num_dots <= kDifferenceWords / 256 ? kDifferenceWords / job.num_dots / 64 * 64 : 64;
+        const std::size_t cached =
+            job.num_dots <= kDifferenceWords / 256 ? kDifferenceWords / job.num_dots / 64 * 64 : 64;
         tile = cached < tile ? cached : tile;
     }
     Before before{nullptr, nullptr, tile};
@@ -157,15 +162,15 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
                 rows[n] = dot.kind == DotKind::kRow ? dot.words + first : derived;
             }
             kAddRows.of[n](rows, words, counter, tile, planes - plane, before,
-                        job.differences ? job.differences + first_dot : nullptr);
+                           job.differences ? job.differences + first_dot : nullptr);
         }
         decide_tile(job, scratch, tile, planes, first, words);
         if (!job.differences) continue;
         if (words < tile || first + words == end) {
             count_differences(job, first, first + words);
         } else {
-            before = {job.out + (first - job.out_first), job.out_mask ? job.out_mask + (first - job.out_first) : nullptr, tile};
+            before = {job.out + (first - job.out_first),
+                      job.out_mask ? job.out_mask + (first - job.out_first) : nullptr, tile};
         }
     }
 }
-

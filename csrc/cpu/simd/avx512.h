@@ -1,37 +1,28 @@
 // Primitives for AVX-512 F + BW + DQ + VL.
 
-struct Vec {
-    __m512i v;
-};
-constexpr std::size_t kVecWords = 8;
+using Vec = __m512i;
+#include "vectors.h"
 
-static inline Vec load(const Word* p) { return {_mm512_loadu_si512(p)}; }
-static inline void store(Word* p, Vec a) { _mm512_storeu_si512(p, a.v); }
-static inline Vec broadcast(Word w) { return {_mm512_set1_epi64(static_cast<long long>(w))}; }
-static inline Vec bit_and(Vec a, Vec b) { return {_mm512_and_si512(a.v, b.v)}; }
-static inline Vec bit_or(Vec a, Vec b) { return {_mm512_or_si512(a.v, b.v)}; }
-static inline Vec bit_xor(Vec a, Vec b) { return {_mm512_xor_si512(a.v, b.v)}; }
-static inline Vec bit_not(Vec a) { return {_mm512_ternarylogic_epi64(a.v, a.v, a.v, 0x55)}; }
-static inline Vec and_not(Vec a, Vec b) { return {_mm512_andnot_si512(b.v, a.v)}; }
-static inline Vec or_not(Vec a, Vec b) { return {_mm512_ternarylogic_epi64(a.v, b.v, b.v, 0xf3)}; }
-// carry:sum = a + b + c, one instruction each: the immediate is the truth table
-static inline Vec xor3(Vec a, Vec b, Vec c) { return {_mm512_ternarylogic_epi64(a.v, b.v, c.v, 0x96)}; }
-static inline Vec majority3(Vec a, Vec b, Vec c) { return {_mm512_ternarylogic_epi64(a.v, b.v, c.v, 0xe8)}; }
+static inline Vec broadcast(Word w) { return _mm512_set1_epi64(static_cast<long long>(w)); }
+// One instruction each: the immediate is the truth table. carry:sum = a + b + c
+static inline Vec or_not(Vec a, Vec b) { return _mm512_ternarylogic_epi64(a, b, b, 0xf3); }
+static inline Vec xor3(Vec a, Vec b, Vec c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
+static inline Vec majority3(Vec a, Vec b, Vec c) { return _mm512_ternarylogic_epi64(a, b, c, 0xe8); }
 
 static inline Vec load_part(const Word* p, std::size_t n) {
-    return {_mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << n) - 1), p)};
+    return _mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << n) - 1), p);
 }
 static inline void store_part(Word* p, Vec a, std::size_t n) {
-    _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << n) - 1), a.v);
+    _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << n) - 1), a);
 }
 // Past the cache; p is aligned. Other threads may read what was streamed after the fence.
-static inline void stream(Word* p, Vec a) { _mm512_stream_si512(reinterpret_cast<__m512i*>(p), a.v); }
+static inline void stream(Word* p, Vec a) { _mm512_stream_si512(reinterpret_cast<__m512i*>(p), a); }
 
 // The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.
-static inline Vec multiply_low_halves(Vec a, Vec b) { return {_mm512_mul_epu32(a.v, b.v)}; }
-static inline Vec high_half(Vec a) { return {_mm512_srli_epi64(a.v, 32)}; }
+static inline Vec multiply_low_halves(Vec a, Vec b) { return _mm512_mul_epu32(a, b); }
+static inline Vec high_half(Vec a) { return _mm512_srli_epi64(a, 32); }
 static inline Vec join_low_halves(Vec low, Vec high) {
-    return {_mm512_mask_mov_epi32(low.v, 0xaaaa, _mm512_slli_epi64(high.v, 32))};
+    return _mm512_mask_mov_epi32(low, 0xaaaa, _mm512_slli_epi64(high, 32));
 }
 
 // Counts of the two nibbles of every byte by table look-up, then sums of bytes per lane:
@@ -39,14 +30,17 @@ static inline Vec join_low_halves(Vec low, Vec high) {
 static inline Vec add_byte_counts(Vec bytes, Vec a) {
     const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
     const __m512i low = _mm512_set1_epi8(0x0f);
-    const __m512i counts = _mm512_add_epi8(_mm512_shuffle_epi8(table, _mm512_and_si512(a.v, low)),
-                                           _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(a.v, 4), low)));
-    return {_mm512_add_epi8(bytes.v, counts)};
+    const __m512i counts =
+        _mm512_add_epi8(_mm512_shuffle_epi8(table, _mm512_and_si512(a, low)),
+                        _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(a, 4), low)));
+    return _mm512_add_epi8(bytes, counts);
 }
 static inline Vec add_bytes(Vec total, Vec bytes) {
-    return {_mm512_add_epi64(total.v, _mm512_sad_epu8(bytes.v, _mm512_setzero_si512()))};
+    return _mm512_add_epi64(total, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
 }
-static inline std::uint64_t sum_lanes(Vec total) { return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(total.v)); }
+static inline std::uint64_t sum_lanes(Vec total) {
+    return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(total));
+}
 
 // A mask register as a number. The barrier keeps the number in a general register of 32 bits: without it GCC 12 may
 // spill the mask as 16 bits across a call and read it back as the 64 bits of a Word (seen under ThreadSanitizer).
@@ -61,7 +55,7 @@ struct LanesOfAny {
     using Mask = Word;
     static constexpr int kGroup = 1;
     static __m512i get(const void* x) { return _mm512_loadu_si512(x); }
-    static __m512i both(__m512i a, __m512i b) { return _mm512_and_si512(a, b); }
+    static bool any(Word mask) { return mask != 0; }
     static Word bits(const Word* mask) { return *mask; }
 };
 template <typename F, std::size_t = sizeof(typename F::Bits)>
@@ -74,8 +68,7 @@ struct Lanes<F, 4> : LanesOfAny {
     static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu32_mask(a, b)); }
     static Word zero(__m512i a) { return to_word(_mm512_testn_epi32_mask(a, a)); }
     static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
-    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu32(largest, size); }
-    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
+    static __m512i watch(__m512i largest, __m512i size) { return _mm512_max_epu32(largest, size); }
 };
 template <typename F>
 struct Lanes<F, 2> : LanesOfAny {
@@ -84,8 +77,7 @@ struct Lanes<F, 2> : LanesOfAny {
     static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu16_mask(a, b)); }
     static Word zero(__m512i a) { return to_word(_mm512_testn_epi16_mask(a, a)); }
     static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
-    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu16(largest, size); }
-    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
+    static __m512i watch(__m512i largest, __m512i size) { return _mm512_max_epu16(largest, size); }
 };
 template <typename F>
 struct Lanes<F, 8> : LanesOfAny {
@@ -94,8 +86,7 @@ struct Lanes<F, 8> : LanesOfAny {
     static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu64_mask(a, b)); }
     static Word zero(__m512i a) { return to_word(_mm512_testn_epi64_mask(a, a)); }
     static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
-    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu64(largest, size); }
-    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
+    static __m512i watch(__m512i largest, __m512i size) { return _mm512_max_epu64(largest, size); }
 };
 
 #include "x86.h"
@@ -116,25 +107,21 @@ struct Expander {
         for (int i = 0; i < 64; i += kLanes) {
             __m512i chosen;
             if constexpr (sizeof(T) == 1) chosen = _mm512_mask_blend_epi8(word, zero, one);
-            if constexpr (sizeof(T) == 2) chosen = _mm512_mask_blend_epi16(static_cast<__mmask32>(word >> i), zero, one);
-            if constexpr (sizeof(T) == 4) chosen = _mm512_mask_blend_epi32(static_cast<__mmask16>(word >> i), zero, one);
+            if constexpr (sizeof(T) == 2)
+                chosen = _mm512_mask_blend_epi16(static_cast<__mmask32>(word >> i), zero, one);
+            if constexpr (sizeof(T) == 4)
+                chosen = _mm512_mask_blend_epi32(static_cast<__mmask16>(word >> i), zero, one);
             if constexpr (sizeof(T) == 8) chosen = _mm512_mask_blend_epi64(static_cast<__mmask8>(word >> i), zero, one);
             _mm512_storeu_si512(out + i, chosen);
         }
     }
 };
 
-// Floats and as many halves. narrow() rounds to nearest even and gives a NaN its one form, as float_to_half does.
-constexpr int kHalves = 16;
-
-static inline __m512 load_floats(const float* x) { return _mm512_loadu_ps(x); }
-static inline void store_floats(float* x, __m512 a) { _mm512_storeu_ps(x, a); }
-static inline __m256i load_halves(const std::uint16_t* x) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)); }
-static inline void store_halves(std::uint16_t* x, __m256i a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(x), a); }
-static inline __m512 widen(__m256i halves) { return _mm512_cvtph_ps(halves); }
-static inline __m256i narrow(__m512 floats) {
-    const __m256i halves = _mm512_cvtps_ph(floats, _MM_FROUND_TO_NEAREST_INT);
-    const __m256i size = _mm256_and_si256(halves, _mm256_set1_epi16(0x7fff));
-    const __mmask16 nan = _mm256_cmpgt_epi16_mask(size, _mm256_set1_epi16(kHalfInfinity));
-    return _mm256_mask_mov_epi16(halves, nan, _mm256_set1_epi16(kHalfNan));
+using Floats = __m512;
+using Halves = __m256i;
+static inline Floats widen(Halves halves) { return _mm512_cvtph_ps(halves); }
+static inline Halves narrow(Floats floats) { return _mm512_cvtps_ph(floats, _MM_FROUND_TO_NEAREST_INT); }
+static inline Halves narrow_with_one_nan(Floats floats) {
+    const __mmask16 number = _mm512_cmp_ps_mask(floats, floats, _CMP_ORD_Q);
+    return _mm512_mask_cvtps_ph(_mm256_set1_epi16(kHalfNan), number, floats, _MM_FROUND_TO_NEAREST_INT);
 }

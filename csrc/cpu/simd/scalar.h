@@ -1,46 +1,33 @@
 // Primitives in portable C++: one word at a time.
 
-struct Vec {
-    Word v;
-};
-constexpr std::size_t kVecWords = 1;
+using Vec = Word;
+#include "vectors.h"
 
-static inline Vec load(const Word* p) { return {*p}; }
-static inline void store(Word* p, Vec a) { *p = a.v; }
-static inline Vec broadcast(Word w) { return {w}; }
-static inline Vec bit_and(Vec a, Vec b) { return {a.v & b.v}; }
-static inline Vec bit_or(Vec a, Vec b) { return {a.v | b.v}; }
-static inline Vec bit_xor(Vec a, Vec b) { return {a.v ^ b.v}; }
-static inline Vec bit_not(Vec a) { return {~a.v}; }
-static inline Vec and_not(Vec a, Vec b) { return {a.v & ~b.v}; }
-static inline Vec or_not(Vec a, Vec b) { return {a.v | ~b.v}; }
+static inline Vec broadcast(Word w) { return w; }
 // carry:sum = a + b + c
-static inline Vec xor3(Vec a, Vec b, Vec c) { return {a.v ^ b.v ^ c.v}; }
-static inline Vec majority3(Vec a, Vec b, Vec c) { return {(a.v & b.v) | (c.v & (a.v ^ b.v))}; }
+static inline Vec majority3(Vec a, Vec b, Vec c) { return (a & b) | (c & (a ^ b)); }
 
-static inline Vec load_part(const Word* p, std::size_t) { return load(p); }
-static inline void store_part(Word* p, Vec a, std::size_t) { store(p, a); }
 static inline void stream(Word* p, Vec a) { store(p, a); }
 static inline void stream_fence() {}
 static inline void prefetch(const void*) {}
 
 // The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.
-static inline Vec multiply_low_halves(Vec a, Vec b) { return {(a.v & 0xffffffffu) * (b.v & 0xffffffffu)}; }
-static inline Vec high_half(Vec a) { return {a.v >> 32}; }
-static inline Vec join_low_halves(Vec low, Vec high) { return {(low.v & 0xffffffffu) | (high.v << 32)}; }
+static inline Vec multiply_low_halves(Vec a, Vec b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
+static inline Vec high_half(Vec a) { return a >> 32; }
+static inline Vec join_low_halves(Vec low, Vec high) { return (low & 0xffffffffu) | (high << 32); }
 
 // Counts of set bits: add_byte_counts() into the bytes, add_bytes() from there into 64-bit lanes, sum_lanes() ends it.
 // Bytes on the way hold up to 255: at most 31 vectors' worth.
 static inline Vec add_byte_counts(Vec bytes, Vec a) {
-    Word x = a.v - ((a.v >> 1) & 0x5555555555555555u);
+    Word x = a - ((a >> 1) & 0x5555555555555555u);
     x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
-    return {bytes.v + ((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu)};
+    return bytes + ((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu);
 }
 static inline Vec add_bytes(Vec total, Vec bytes) {
-    const Word pairs = (bytes.v & 0x00ff00ff00ff00ffu) + ((bytes.v >> 8) & 0x00ff00ff00ff00ffu);
-    return {total.v + ((pairs * 0x0001000100010001u) >> 48)};
+    const Word pairs = (bytes & 0x00ff00ff00ff00ffu) + ((bytes >> 8) & 0x00ff00ff00ff00ffu);
+    return total + ((pairs * 0x0001000100010001u) >> 48);
 }
-static inline std::uint64_t sum_lanes(Vec total) { return total.v; }
+static inline std::uint64_t sum_lanes(Vec total) { return total; }
 
 // 64 bytes of 0 or 1 to 64 bits: one multiplication moves the low bits of eight bytes into the top byte.
 static inline Word bytes_to_bits(const std::uint8_t* bytes) {
@@ -102,7 +89,7 @@ struct SignReader<F, 8> {
                 Word u;
                 std::memcpy(&u, x + 8 * byte + i, sizeof u);
                 const Word size = u & F::kMagnitude;
-                nans |= size + (F::kMagnitude - F::kInfinity);            // beyond infinity
+                nans |= size + (F::kMagnitude - F::kInfinity);    // beyond infinity
                 bits |= ((size + F::kMagnitude) & u) >> 63 << i;  // not zero, and negative
             }
             word |= bits << (8 * byte);
@@ -115,12 +102,9 @@ struct SignReader<F, 8> {
 template <typename T>
 using Expander = TableExpander<T>;
 
-// Floats and as many halves.
-constexpr int kHalves = 1;
-
-static inline float load_floats(const float* x) { return *x; }
-static inline void store_floats(float* x, float a) { *x = a; }
-static inline std::uint16_t load_halves(const std::uint16_t* x) { return *x; }
-static inline void store_halves(std::uint16_t* x, std::uint16_t a) { *x = a; }
-static inline float widen(std::uint16_t half) { return half_to_float(half); }
-static inline std::uint16_t narrow(float x) { return float_to_half(x); }
+// Floats and as many halves: narrow() rounds to nearest even; where results are stored, a NaN gets its one form.
+using Floats = float;
+using Halves = std::uint16_t;
+static inline Floats widen(Halves half) { return half_to_float(half); }
+static inline Halves narrow(Floats x) { return float_to_half(x); }
+static inline Halves narrow_with_one_nan(Floats x) { return float_to_half(x); }

@@ -1,5 +1,5 @@
-// What AVX2 and AVX-512 share: signs of 64 coordinates over the Lanes of either (see scalar.h for what they are), stores
-// past the cache, and prefetching.
+// What AVX2 and AVX-512 share: signs of 64 coordinates over the Lanes of either (see scalar.h for what they are),
+// stores past the cache, and prefetching.
 
 template <typename F>
 static inline SignMasks sign_masks(const typename F::Storage* x) {
@@ -11,7 +11,7 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
         typename L::Mask negative[L::kGroup], zeros[L::kGroup], nans[L::kGroup];
 #pragma GCC unroll 8
         for (int j = 0; j < L::kGroup; ++j) {
-            const auto u = L::get(x + bit + j * L::kLanes), size = L::both(u, magnitude);
+            const auto u = L::get(x + bit + j * L::kLanes), size = u & magnitude;
             negative[j] = L::negative(u, sign);
             zeros[j] = L::zero(size);
             nans[j] = L::greater(size, infinity);
@@ -29,7 +29,7 @@ struct SignReader {
     decltype(L::set(0)) watched = L::set(0);
 
     Word negative(const typename F::Storage* x) {
-        const auto sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
+        const auto sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude);
         Word word = 0;
 #pragma GCC unroll 8
         for (int bit = 0; bit < 64; bit += L::kGroup * L::kLanes) {
@@ -38,13 +38,13 @@ struct SignReader {
             for (int j = 0; j < L::kGroup; ++j) {
                 const auto u = L::get(x + bit + j * L::kLanes);
                 mask[j] = L::negative(u, sign);
-                watched = L::watch(watched, L::both(u, magnitude), infinity);
+                watched = L::watch(watched, u & magnitude);
             }
             word |= L::bits(mask) << bit;
         }
         return word;
     }
-    bool saw_nan() const { return L::saw(watched, L::set(F::kInfinity)); }
+    bool saw_nan() const { return L::any(L::greater(watched, L::set(F::kInfinity))); }
 };
 
 static inline void stream_fence() { _mm_sfence(); }
