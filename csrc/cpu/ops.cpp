@@ -21,7 +21,7 @@ void over_words(std::size_t words, std::size_t bytes, Work work) {
 
 // Run one kernel over words.
 template <typename Kernel, typename... Args>
-void run(Kernel KernelTable::*kernel, std::size_t words, std::size_t bytes, const Args&... args) {
+void run(Kernel KernelTable::* kernel, std::size_t words, std::size_t bytes, const Args&... args) {
     over_words(words, bytes, [&](const KernelTable& table, std::size_t begin, std::size_t end) {
         (table.*kernel)(args..., begin, end);
     });
@@ -118,9 +118,7 @@ void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, c
     run_vote(job_of({dots, maximum, false}, decision));
 }
 
-void margin(const MarginJob& job) {
-    run(&KernelTable::margin, num_words(job.d), job.d * sizeof(std::int32_t), job);
-}
+void margin(const MarginJob& job) { run(&KernelTable::margin, num_words(job.d), job.d * sizeof(std::int32_t), job); }
 
 void accumulate(const AccumulateJob& job) {
     const std::size_t words = num_words(job.d);

@@ -38,8 +38,8 @@ static inline const typename F::Storage* step_block(const PackJob& job, const ty
 
 // What has a format stays a function of its own: inlined into one, all of them would share its registers.
 
-// Pack by the commonest policies, zero: plus and NaN: raise, without momentum. Four streams at a time, each with a prefetch:
-// a single stream leaves memory idle while the next page's address is looked up.
+// Pack by the commonest policies, zero: plus and NaN: raise, without momentum. Four streams at a time, each with a
+// prefetch: a single stream leaves memory idle while the next page's address is looked up.
 template <typename F>
 [[gnu::noinline]] static bool pack_plus(const PackJob& job, std::size_t begin, std::size_t end) {
     using S = typename F::Storage;

@@ -105,8 +105,8 @@ static void decide_tile(const VoteJob& job, const Word* counter, std::size_t str
         random_words(job.random, random, job.first_word + first, job.first_word + first + words);
     for (std::size_t w = 0; w < words; w += kVecWords) {
         const std::size_t n = words_of_vector(words, w), to = first + w - job.out_first;
-        const auto [winner, voted] = decide(tie, maximum, planes_at(counter + w, stride), planes,
-                                            [&] { return load_part(random + w, n); });
+        const auto [winner, voted] =
+            decide(tie, maximum, planes_at(counter + w, stride), planes, [&] { return load_part(random + w, n); });
         if (tie == Tie::kAbstain) store_part(job.out_mask + to, voted, n);
         store_part(job.out + to, winner, n);
     }

@@ -22,9 +22,8 @@ static inline Vec add_byte_counts(Vec bytes, Vec a) {
     const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
                                            0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
     const __m256i low = _mm256_set1_epi8(0x0f);
-    const __m256i counts =
-        _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(a, low)),
-                        _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(a, 4), low)));
+    const __m256i counts = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(a, low)),
+                                           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(a, 4), low)));
     return _mm256_add_epi8(bytes, counts);
 }
 static inline Vec add_bytes(Vec total, Vec bytes) {
@@ -60,10 +59,15 @@ struct Lanes {
         return u;
     }
     static Mask greater(Mask a, Mask b) { return a > b; }
-    static Mask zero(Mask a) { return a == 0; }
+    static Mask zero(Mask u, Mask magnitude) { return (u & magnitude) == 0; }
     static Mask negative(Mask u, Mask sign) { return (u ^ sign) > 0; }
-    static Mask watch(Mask largest, Mask size) { return largest > size ? largest : size; }
-    static bool any(Mask m) { return !_mm256_testz_si256((__m256i)m, (__m256i)m); }
+    static Mask watch(Mask watched, Mask size, Mask infinity) {  // the maximum, or the NaNs: AVX2 has no 64-bit maximum
+        return kGroup == 8 ? watched | (size > infinity) : watched > size ? watched : size;
+    }
+    static bool saw(Mask watched, Mask infinity) {
+        const Mask nans = kGroup == 8 ? watched : watched > infinity;
+        return !_mm256_testz_si256((__m256i)nans, (__m256i)nans);
+    }
     static Word bits(const Mask* m) {
         const auto at = [&](int i) { return (__m256i)m[i]; };
         if constexpr (kGroup == 2) return lanes16_to_bits(at(0), at(1));

@@ -30,17 +30,14 @@ static inline Vec join_low_halves(Vec low, Vec high) {
 static inline Vec add_byte_counts(Vec bytes, Vec a) {
     const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
     const __m512i low = _mm512_set1_epi8(0x0f);
-    const __m512i counts =
-        _mm512_add_epi8(_mm512_shuffle_epi8(table, _mm512_and_si512(a, low)),
-                        _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(a, 4), low)));
+    const __m512i counts = _mm512_add_epi8(_mm512_shuffle_epi8(table, _mm512_and_si512(a, low)),
+                                           _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(a, 4), low)));
     return _mm512_add_epi8(bytes, counts);
 }
 static inline Vec add_bytes(Vec total, Vec bytes) {
     return _mm512_add_epi64(total, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
 }
-static inline std::uint64_t sum_lanes(Vec total) {
-    return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(total));
-}
+static inline std::uint64_t sum_lanes(Vec total) { return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(total)); }
 
 // A mask register as a number. The barrier keeps the number in a general register of 32 bits: without it GCC 12 may
 // spill the mask as 16 bits across a call and read it back as the 64 bits of a Word (seen under ThreadSanitizer).
@@ -55,7 +52,6 @@ struct LanesOfAny {
     using Mask = Word;
     static constexpr int kGroup = 1;
     static __m512i get(const void* x) { return _mm512_loadu_si512(x); }
-    static bool any(Word mask) { return mask != 0; }
     static Word bits(const Word* mask) { return *mask; }
 };
 template <typename F, std::size_t = sizeof(typename F::Bits)>
@@ -66,27 +62,30 @@ struct Lanes<F, 4> : LanesOfAny {
     static constexpr int kLanes = 16;
     static __m512i set(std::uint32_t b) { return _mm512_set1_epi32(static_cast<int>(b)); }
     static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu32_mask(a, b)); }
-    static Word zero(__m512i a) { return to_word(_mm512_testn_epi32_mask(a, a)); }
+    static Word zero(__m512i u, __m512i magnitude) { return to_word(_mm512_testn_epi32_mask(u, magnitude)); }
     static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
-    static __m512i watch(__m512i largest, __m512i size) { return _mm512_max_epu32(largest, size); }
+    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu32(largest, size); }
+    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
 };
 template <typename F>
 struct Lanes<F, 2> : LanesOfAny {
     static constexpr int kLanes = 32;
     static __m512i set(std::uint16_t b) { return _mm512_set1_epi16(static_cast<short>(b)); }
     static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu16_mask(a, b)); }
-    static Word zero(__m512i a) { return to_word(_mm512_testn_epi16_mask(a, a)); }
+    static Word zero(__m512i u, __m512i magnitude) { return to_word(_mm512_testn_epi16_mask(u, magnitude)); }
     static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
-    static __m512i watch(__m512i largest, __m512i size) { return _mm512_max_epu16(largest, size); }
+    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu16(largest, size); }
+    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
 };
 template <typename F>
 struct Lanes<F, 8> : LanesOfAny {
     static constexpr int kLanes = 8;
     static __m512i set(std::uint64_t b) { return _mm512_set1_epi64(static_cast<long long>(b)); }
     static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu64_mask(a, b)); }
-    static Word zero(__m512i a) { return to_word(_mm512_testn_epi64_mask(a, a)); }
+    static Word zero(__m512i u, __m512i magnitude) { return to_word(_mm512_testn_epi64_mask(u, magnitude)); }
     static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
-    static __m512i watch(__m512i largest, __m512i size) { return _mm512_max_epu64(largest, size); }
+    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu64(largest, size); }
+    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
 };
 
 #include "x86.h"

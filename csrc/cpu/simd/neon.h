@@ -33,8 +33,8 @@ static inline Word bytes_to_bits(uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8
     return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(abcd, abcd)), 0);
 }
 
-// Comparisons of lanes that hold the bits of a floating-point number; narrowed, those of sixteen coordinates are sixteen
-// bytes.
+// Comparisons of lanes that hold the bits of a floating-point number; narrowed, those of sixteen coordinates are
+// sixteen bytes.
 template <typename F>
 struct Lanes {
     using Bits = typename F::Bits;

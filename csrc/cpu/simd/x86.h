@@ -13,7 +13,7 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
         for (int j = 0; j < L::kGroup; ++j) {
             const auto u = L::get(x + bit + j * L::kLanes), size = u & magnitude;
             negative[j] = L::negative(u, sign);
-            zeros[j] = L::zero(size);
+            zeros[j] = L::zero(u, magnitude);
             nans[j] = L::greater(size, infinity);
         }
         out.negative |= L::bits(negative) << bit;
@@ -29,7 +29,7 @@ struct SignReader {
     decltype(L::set(0)) watched = L::set(0);
 
     Word negative(const typename F::Storage* x) {
-        const auto sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude);
+        const auto sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
         Word word = 0;
 #pragma GCC unroll 8
         for (int bit = 0; bit < 64; bit += L::kGroup * L::kLanes) {
@@ -38,13 +38,13 @@ struct SignReader {
             for (int j = 0; j < L::kGroup; ++j) {
                 const auto u = L::get(x + bit + j * L::kLanes);
                 mask[j] = L::negative(u, sign);
-                watched = L::watch(watched, u & magnitude);
+                watched = L::watch(watched, u & magnitude, infinity);
             }
             word |= L::bits(mask) << bit;
         }
         return word;
     }
-    bool saw_nan() const { return L::any(L::greater(watched, L::set(F::kInfinity))); }
+    bool saw_nan() const { return L::saw(watched, L::set(F::kInfinity)); }
 };
 
 static inline void stream_fence() { _mm_sfence(); }
