@@ -39,11 +39,9 @@ Decision decision_of(std::size_t d, int tie, std::uint32_t seed, std::uint32_t s
                      const py::array& out, const MaybeArray& out_mask) {
     const std::size_t columns = num_words(coordinates(d));
     if (tie_of(tie) == Tie::kAbstain && !out_mask) fail("out_mask", "given where tie is 'abstain'", "None");
-    return {tie_of(tie),
-            {seed, step, stream, kPurposeTie},
-            d,
-            row_of(out, "out", columns, true),
-            row_of(out_mask, "out_mask", columns, true)};
+    const RandomStream random{seed, step, stream, kPurposeTie};
+    Word* voted = row_of(out_mask, "out_mask", columns, true);
+    return {tie_of(tie), random, d, row_of(out, "out", columns, true), voted};
 }
 
 py::array_t<std::int64_t> counts_of(const std::vector<std::int64_t>& counts) {
@@ -67,11 +65,8 @@ CodedVote coded_vote_of(const py::array& words, const MaybeArray& masks, const s
                         const std::vector<std::size_t>& members, std::size_t d, int tie, std::uint32_t seed,
                         std::uint32_t step) {
     const std::vector<Voter> partitions = voters_of(words, masks ? py::object(*masks) : py::none(), std::nullopt, d);
-    return {partitions,
-            code_of(first, members, partitions.size(), members.size()),
-            tie_of(tie),
-            {seed, step, kFirstWorkerStream, kPurposeTie},
-            d};
+    const RandomStream random{seed, step, kFirstWorkerStream, kPurposeTie};
+    return {partitions, code_of(first, members, partitions.size(), members.size()), tie_of(tie), random, d};
 }
 
 void local_majorities_of(const py::array& words, const MaybeArray& masks, const std::vector<std::size_t>& first,

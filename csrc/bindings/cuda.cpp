@@ -96,11 +96,9 @@ std::vector<Voter> voters_of(const Rows& rows, const MaybeWeights& weights, std:
 
 Decision decision_of(std::size_t d, int tie, std::uint32_t seed, std::uint32_t step, std::uint32_t stream, Address out,
                      Address out_mask) {
-    return {tie_of(tie),
-            {seed, step, stream, kPurposeTie},
-            coordinates(d),
-            words_at(out, "out", d > 0),
-            words_at(out_mask, "out_mask", d > 0 && tie_of(tie) == Tie::kAbstain)};
+    const RandomStream random{seed, step, stream, kPurposeTie};
+    Word* voted = words_at(out_mask, "out_mask", coordinates(d) > 0 && tie_of(tie) == Tie::kAbstain);
+    return {tie_of(tie), random, d, words_at(out, "out", d > 0), voted};
 }
 
 Operation majority_of(const Rows& rows, const MaybeWeights& weights, std::size_t d, int tie, std::uint32_t seed,

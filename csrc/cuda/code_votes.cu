@@ -71,8 +71,8 @@ struct Coded {
             Verdict verdict{0, 0};
             if (list.b > 0) {
                 local.clear();
-                masks ? count_masked(args, list, words, stride, masks, mask_stride, local)
-                      : count_plain(args, list, words, stride, local);
+                masks ? count<true>(args, list, words, stride, masks, mask_stride, local)
+                      : count<false>(args, list, words, stride, nullptr, 0, local);
                 RandomStream random = args.random;
                 random.stream += worker;
                 verdict = decide(local, std::uint64_t{list.b} * (masks ? 2 : 1), args.tie, random, w, valid);
@@ -96,28 +96,20 @@ struct Coded {
     }
 
 private:
-    static EC_DEVICE void count_plain(const Args& args, Index list, const Word* words, std::size_t stride,
-                                      Counter<kPlanes>& counter) {
-        for (std::uint32_t first = 0; first < list.b; first += kGroup) {
+    // Count a worker's partitions; with masks each puts in two bits.
+    template <bool kMasked>
+    static EC_DEVICE void count(const Args& args, Index list, const Word* words, std::size_t stride, const Word* masks,
+                                std::size_t mask_stride, Counter<kPlanes>& counter) {
+        constexpr std::uint32_t kBits = kMasked ? 2 : 1, kVoters = kGroup / kBits;
+        for (std::uint32_t first = 0; first < list.b; first += kVoters) {
             Word x[kGroup];
             EC_UNROLL
-            for (std::uint32_t i = 0; i < kGroup; ++i)
-                x[i] = first + i < list.b ? words[member(args, list.a + first + i) * stride] : 0;
-            counter.template add<kGroup>(x);
-        }
-    }
-
-    static EC_DEVICE void count_masked(const Args& args, Index list, const Word* words, std::size_t stride,
-                                       const Word* masks, std::size_t mask_stride, Counter<kPlanes>& counter) {
-        for (std::uint32_t first = 0; first < list.b; first += kGroup / 2) {
-            Word x[kGroup];
-            EC_UNROLL
-            for (std::uint32_t i = 0; i < kGroup / 2; ++i) {
-                x[2 * i] = x[2 * i + 1] = 0;
+            for (std::uint32_t i = 0; i < kVoters; ++i) {
+                x[kBits * i] = x[kBits * i + kBits - 1] = 0;
                 if (first + i >= list.b) continue;
                 const std::size_t j = member(args, list.a + first + i);
-                x[2 * i] = words[j * stride];
-                x[2 * i + 1] = x[2 * i] | ~masks[j * mask_stride];
+                x[kBits * i] = words[j * stride];
+                if constexpr (kMasked) x[kBits * i + 1] = x[kBits * i] | ~masks[j * mask_stride];
             }
             counter.template add<kGroup>(x);
         }

@@ -10,6 +10,7 @@
 #define EC_UNROLL _Pragma("unroll")
 #define EC_UNROLL_BY_8 _Pragma("unroll 8")
 #else
+#include <bit>
 #define EC_DEVICE inline
 #define EC_UNROLL
 #define EC_UNROLL_BY_8
@@ -37,6 +38,8 @@ struct PerLane {
 
 struct Warp {
     std::size_t index;  // within the grid
+
+    EC_DEVICE Warp(const Thread& t) : index(t.index / kWarp) {}
 
     template <typename F>
     EC_DEVICE void each(F work) const {
@@ -70,12 +73,6 @@ EC_DEVICE float add(float a, float b) { return __fadd_rn(a, b); }
 EC_DEVICE double add(double a, double b) { return __dadd_rn(a, b); }
 
 #else
-
-}  // namespace electioncode::cuda
-
-#include <bit>
-
-namespace electioncode::cuda {
 
 template <typename T>
 struct PerLane {

@@ -210,15 +210,8 @@ bool alike(const PackJob& a, const PackJob& b) {
 
 void pack(const std::vector<PackJob>& jobs, const std::uint8_t* used, int* nan, const Queue& queue) {
     const auto entry = [&](const PackJob& job, std::size_t tile) {
-        return Entry{job.x,
-                     job.v,
-                     job.words,
-                     job.mask,
-                     job.d,
-                     tile,
-                     job.first_word,
-                     job.random.stream,
-                     static_cast<std::uint32_t>(&job - jobs.data())};
+        const auto number = static_cast<std::uint32_t>(&job - jobs.data());
+        return Entry{job.x, job.v, job.words, job.mask, job.d, tile, job.first_word, job.random.stream, number};
     };
     launch_tiles<Args>(jobs, alike, entry, [&](Args& args, const PackJob& like) {
         args.zero = like.zero, args.nan = like.nan, args.negate = like.negate;

@@ -58,26 +58,10 @@ inline std::size_t blocks_for(std::size_t threads, int block) {
 void check(cudaError_t error, const char* what);
 
 template <typename Body>
-__global__ void __launch_bounds__(Body::kThreads) thread_kernel(const __grid_constant__ typename Body::Args args) {
+__global__ void __launch_bounds__(Body::kThreads) kernel(const __grid_constant__ typename Body::Args args) {
     extern __shared__ Word shared[];
     const std::size_t index = static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     Body::run(args, Thread{index, static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x), shared});
-}
-
-template <typename Body>
-__global__ void __launch_bounds__(Body::kThreads) warp_kernel(const __grid_constant__ typename Body::Args args) {
-    const std::size_t index = static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    Body::run(args, Warp{index / kWarp});
-}
-
-template <typename Args>
-void launch_kernel(const void* kernel, const Args& args, std::size_t blocks, int block, std::size_t shared,
-                   const Queue& queue) {
-    void* parameters[] = {const_cast<Args*>(&args)};
-    const DeviceGuard guard(queue.device);
-    check(cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(block)), parameters,
-                           shared, static_cast<cudaStream_t>(queue.stream)),
-          "launch");
 }
 
 template <typename Body>
@@ -85,16 +69,18 @@ void launch_threads(const typename Body::Args& args, std::size_t threads, const 
                     int block = Body::kThreads, std::size_t shared = 0) {
     static_assert(sizeof(args) <= kMaxArgs);
     if (threads == 0) return;
-    launch_kernel(reinterpret_cast<const void*>(&thread_kernel<Body>), args, blocks_for(threads, block), block, shared,
-                  queue);
+    void* parameters[] = {const_cast<typename Body::Args*>(&args)};
+    const dim3 grid(static_cast<unsigned>(blocks_for(threads, block))), threads_of(static_cast<unsigned>(block));
+    const DeviceGuard guard(queue.device);
+    check(cudaLaunchKernel(reinterpret_cast<const void*>(&kernel<Body>), grid, threads_of, parameters, shared,
+                           static_cast<cudaStream_t>(queue.stream)),
+          "launch");
 }
 
 template <typename Body>
 void launch_warps(const typename Body::Args& args, std::size_t warps, const Queue& queue) {
-    static_assert(sizeof(args) <= kMaxArgs && Body::kThreads % kWarp == 0);
-    if (warps == 0) return;
-    launch_kernel(reinterpret_cast<const void*>(&warp_kernel<Body>), args, blocks_for(warps * kWarp, Body::kThreads),
-                  Body::kThreads, 0, queue);
+    static_assert(Body::kThreads % kWarp == 0);
+    launch_threads<Body>(args, warps * kWarp, queue);
 }
 
 #else

@@ -46,46 +46,36 @@ static inline Word to_word(std::uint32_t mask) {
     return mask;
 }
 
-// Comparisons of integer lanes that hold the bits of a floating-point number, one struct per lane width. Watching for
-// NaNs takes the maximum, which leaves the one port that compares to the signs.
-struct LanesOfAny {
+// Comparisons of integer lanes that hold the bits of a floating-point number. Watching for NaNs takes the maximum,
+// which leaves the one port that compares to the signs.
+template <typename F>
+struct Lanes {
+    using Bits = typename F::Bits;
     using Mask = Word;
-    static constexpr int kGroup = 1;
-    static __m512i get(const void* x) { return _mm512_loadu_si512(x); }
+    static constexpr int kLanes = 64 / sizeof(Bits), kGroup = 1;
+    static Vec get(const void* x) { return _mm512_loadu_si512(x); }
+    static Vec set(Bits b) {
+        typedef Bits Vector __attribute__((vector_size(64)));
+        return (Vec)(Vector{} + b);
+    }
+    static Word greater(Vec a, Vec b) {
+        if constexpr (sizeof(Bits) == 2) return to_word(_mm512_cmpgt_epu16_mask(a, b));
+        if constexpr (sizeof(Bits) == 4) return to_word(_mm512_cmpgt_epu32_mask(a, b));
+        if constexpr (sizeof(Bits) == 8) return to_word(_mm512_cmpgt_epu64_mask(a, b));
+    }
+    static Word zero(Vec u, Vec magnitude) {
+        if constexpr (sizeof(Bits) == 2) return to_word(_mm512_testn_epi16_mask(u, magnitude));
+        if constexpr (sizeof(Bits) == 4) return to_word(_mm512_testn_epi32_mask(u, magnitude));
+        if constexpr (sizeof(Bits) == 8) return to_word(_mm512_testn_epi64_mask(u, magnitude));
+    }
+    static Vec watch(Vec largest, Vec size, Vec) {
+        if constexpr (sizeof(Bits) == 2) return _mm512_max_epu16(largest, size);
+        if constexpr (sizeof(Bits) == 4) return _mm512_max_epu32(largest, size);
+        if constexpr (sizeof(Bits) == 8) return _mm512_max_epu64(largest, size);
+    }
+    static Word negative(Vec u, Vec sign) { return greater(u, sign); }
+    static bool saw(Vec largest, Vec infinity) { return greater(largest, infinity) != 0; }
     static Word bits(const Word* mask) { return *mask; }
-};
-template <typename F, std::size_t = sizeof(typename F::Bits)>
-struct Lanes;
-
-template <typename F>
-struct Lanes<F, 4> : LanesOfAny {
-    static constexpr int kLanes = 16;
-    static __m512i set(std::uint32_t b) { return _mm512_set1_epi32(static_cast<int>(b)); }
-    static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu32_mask(a, b)); }
-    static Word zero(__m512i u, __m512i magnitude) { return to_word(_mm512_testn_epi32_mask(u, magnitude)); }
-    static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
-    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu32(largest, size); }
-    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
-};
-template <typename F>
-struct Lanes<F, 2> : LanesOfAny {
-    static constexpr int kLanes = 32;
-    static __m512i set(std::uint16_t b) { return _mm512_set1_epi16(static_cast<short>(b)); }
-    static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu16_mask(a, b)); }
-    static Word zero(__m512i u, __m512i magnitude) { return to_word(_mm512_testn_epi16_mask(u, magnitude)); }
-    static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
-    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu16(largest, size); }
-    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
-};
-template <typename F>
-struct Lanes<F, 8> : LanesOfAny {
-    static constexpr int kLanes = 8;
-    static __m512i set(std::uint64_t b) { return _mm512_set1_epi64(static_cast<long long>(b)); }
-    static Word greater(__m512i a, __m512i b) { return to_word(_mm512_cmpgt_epu64_mask(a, b)); }
-    static Word zero(__m512i u, __m512i magnitude) { return to_word(_mm512_testn_epi64_mask(u, magnitude)); }
-    static Word negative(__m512i u, __m512i sign) { return greater(u, sign); }
-    static __m512i watch(__m512i largest, __m512i size, __m512i) { return _mm512_max_epu64(largest, size); }
-    static bool saw(__m512i largest, __m512i infinity) { return greater(largest, infinity) != 0; }
 };
 
 #include "x86.h"
