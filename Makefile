@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 BUILD_TOOLS := scikit-build-core pybind11 cmake ninja
 TEST_TOOLS := pytest hypothesis pytest-benchmark ml_dtypes
-LINT_TOOLS := ruff mypy
+LINT_TOOLS := ruff mypy clang-format
 SOURCES := pyproject.toml CMakeLists.txt electioncode/__init__.py $(shell find csrc -type f)
 
 .PHONY: train test gpu sanitize test-arm setup lint clean help
@@ -47,6 +47,7 @@ lint: setup
 	$(PIP) $(LINT_TOOLS)
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' | xargs $(VENV)/bin/clang-format --dry-run --Werror
 
 # The core without Python, replaying what the reference gave, under each sanitizer; see csrc/tests/README.md.
 build/records.bin: csrc/tests/record.py electioncode/votes/reference.py electioncode/codes/constructors.py | setup
@@ -93,6 +94,6 @@ help:
 	@echo "make gpu     the CUDA kernels on a GPU: tests, compute-sanitizer, benchmark"
 	@echo "make sanitize  the native core under the address, undefined-behaviour and thread sanitizers"
 	@echo "make test-arm  the native core on AArch64 under qemu-user"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy and clang-format"
 	@echo "make clean   remove all that was made, but for runs/"
 	@echo "PYTHON=$(PYTHON) makes the environment in VENV=$(VENV)"

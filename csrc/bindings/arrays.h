@@ -1,23 +1,15 @@
-// NumPy arrays to raw pointers, every one checked: whatever Python passes, nothing native leaves its buffers.
+// NumPy arrays as raw pointers, every one checked: whatever Python passes, no kernel leaves its buffers.
 #pragma once
 
 #include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
-#include <cstdlib>
-#include <optional>
-#include <string>
-#include <vector>
-
-#include "../cpu/ops.h"
+#include "checks.h"
 
 namespace electioncode::bindings {
 
-namespace py = pybind11;
-
-[[noreturn]] inline void fail(const char* argument, const std::string& expected, const std::string& got) {
-    throw py::value_error(std::string("_core: ") + argument + " must be " + expected + ", got " + got);
-}
+using Release = py::gil_scoped_release;
+using MaybeArray = std::optional<py::array>;
 
 inline std::string describe(const py::array& a) {
     return std::string(py::str(a.dtype())) + std::string(py::str(a.attr("shape")));
@@ -31,7 +23,7 @@ inline bool is_aligned(const py::array& a, std::size_t bytes) {
     return reinterpret_cast<std::uintptr_t>(a.data()) % bytes == 0;
 }
 
-// Contiguous along the last axis; rows of a 2-D array may lie any whole number of elements apart.
+// Return whether the last axis is contiguous; rows of a 2-D array may lie any whole number of elements apart.
 inline bool rows_are_contiguous(const py::array& a) {
     const py::ssize_t last = a.ndim() - 1;
     if (a.shape(last) > 1 && a.strides(last) != a.itemsize()) return false;
@@ -80,35 +72,17 @@ inline Dtype dtype_of(const py::array& a, const char* argument) {
     fail(argument, "float16, float32, float64 or uint16 (the bits of bfloat16)", describe(a));
 }
 
-// A flat tensor that is computed on in place, so alignment is asked for as well.
-inline Rows tensor_of(const py::array& a, const char* argument, bool write) {
-    if (a.ndim() != 1 || !is_aligned(a, static_cast<std::size_t>(a.itemsize()))) fail(argument, "1-D and aligned", describe(a));
-    return rows_of(a, argument, write);
+// One row of words, or none.
+inline Word* row_of(const py::array& a, const char* argument, std::size_t words, bool write) {
+    return words_of(a, argument, 1, words, write).row<Word>(0);
+}
+inline Word* row_of(const MaybeArray& a, const char* argument, std::size_t words, bool write) {
+    return a ? row_of(*a, argument, words, write) : nullptr;
 }
 
-// Numbers of a dtype that lie at an address.
-template <typename T>
-T* at_address(std::uintptr_t address, Dtype dtype, bool needed) {
-    const std::size_t itemsize = dtype == Dtype::kFloat64 ? 8 : dtype == Dtype::kFloat32 ? 4 : 2;
-    if (address % itemsize || (needed && address == 0)) fail("addresses", "aligned, and not 0", std::to_string(address));
-    return reinterpret_cast<T*>(address);
+// All of an array's words.
+inline Word* all_words_of(const py::array& a, const char* argument, bool write) {
+    return row_of(a, argument, static_cast<std::size_t>(a.size()), write);
 }
-
-using MaybeArray = std::optional<py::array>;
-
-inline Word* maybe_words(const MaybeArray& a, const char* argument, std::size_t words, bool write) {
-    return a ? words_of(*a, argument, 1, words, write).row<Word>(0) : nullptr;
-}
-
-template <typename Enum>
-inline Enum choice(int value, int count, const char* argument) {
-    if (value < 0 || value >= count) fail(argument, "0 .. " + std::to_string(count - 1), std::to_string(value));
-    return static_cast<Enum>(value);
-}
-
-inline Tie tie_of(int value) { return choice<Tie>(value, 4, "tie"); }
-
-constexpr std::uint32_t kPurposeTie = 0, kPurposeZero = 1;
-constexpr std::uint32_t kFirstWorkerStream = 1;  // stream 0 is the global vote's
 
 }  // namespace electioncode::bindings

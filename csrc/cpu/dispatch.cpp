@@ -10,9 +10,7 @@ namespace {
 
 #ifdef ELECTIONCODE_X86
 // The compiler's own look-up also asks the operating system (XGETBV) whether it saves the wide registers.
-bool has_avx2() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
-}
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"); }
 bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -23,7 +21,8 @@ const KernelTable* find(const std::string& name) {
     std::string known;
     for (const InstructionSet& row : instruction_sets()) {
         if (row.available && (name.empty() || name == row.kernels->name)) return row.kernels;
-        known += std::string(known.empty() ? "" : ", ") + "'" + row.kernels->name + "'" + (row.available ? "" : " (not on this CPU)");
+        if (!known.empty()) known += ", ";
+        known += std::string("'") + row.kernels->name + (row.available ? "'" : "' (not on this CPU)");
     }
     throw std::invalid_argument("set_instruction_set: expected one of " + known + ", got '" + name + "'");
 }

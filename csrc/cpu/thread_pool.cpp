@@ -30,7 +30,7 @@ int positive_environment(const char* name) {
     return std::min(n, kMaxThreads);
 }
 
-// CPUs of the control group's quota, rounded up; 0 where there is none.
+// Return the CPUs of the control group's quota, rounded up; 0 where there is none.
 int quota() {
     std::ifstream file("/sys/fs/cgroup/cpu.max");
     std::string limit;
@@ -56,28 +56,25 @@ std::atomic<int>& configured_threads() {
     return n;
 }
 
-using Task = std::function<void(int, std::size_t, std::size_t)>;
-
 struct Part {
     std::size_t begin, end;
 };
 
-Part part_of(std::size_t total, int participants, int i) {
-    const std::size_t lines = (total + 7) / 8, n = static_cast<std::size_t>(participants), k = static_cast<std::size_t>(i);
-    const std::size_t base = lines / n, extra = lines % n;
-    const std::size_t first = k * base + std::min(k, extra), count = base + (k < extra ? 1 : 0);
+Part part_of(std::size_t total, std::size_t participants, std::size_t i) {
+    const std::size_t lines = (total + 7) / 8, base = lines / participants, extra = lines % participants;
+    const std::size_t first = i * base + std::min(i, extra), count = base + (i < extra ? 1 : 0);
     return {std::min(total, first * 8), std::min(total, (first + count) * 8)};
 }
 
 class Pool {
-  public:
-    // False where another caller has the pool.
-    bool run(std::size_t total, int participants, const Task& task) {
+public:
+    // Return false where another caller has the pool.
+    bool run(std::size_t total, std::size_t participants, const Task& task) {
         std::unique_lock<std::mutex> in_use(in_use_, std::try_to_lock);
         if (!in_use) return false;
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            while (static_cast<int>(threads_) < participants - 1) start_thread();
+            while (threads_ + 1 < participants) start_thread();
             task_ = &task, total_ = total, participants_ = participants;
             unfinished_ = participants - 1;
             ++round_;
@@ -90,13 +87,13 @@ class Pool {
         return true;
     }
 
-  private:
+private:
     void start_thread() {
         // Detached, and the pool is never destroyed: no join at exit, when threads may already be gone.
         std::thread(&Pool::work, this, ++threads_, round_).detach();
     }
 
-    void work(int index, unsigned long seen) {
+    void work(std::size_t index, unsigned long seen) {
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
             wake_.wait(lock, [&] { return round_ != seen; });
@@ -114,8 +111,7 @@ class Pool {
     std::mutex in_use_, mutex_;
     std::condition_variable wake_, done_;
     const Task* task_ = nullptr;
-    std::size_t total_ = 0;
-    int participants_ = 0, unfinished_ = 0, threads_ = 0;
+    std::size_t total_ = 0, participants_ = 0, unfinished_ = 0, threads_ = 0;
     unsigned long round_ = 0;
 };
 
@@ -132,15 +128,16 @@ int num_threads() { return configured_threads().load(std::memory_order_relaxed);
 
 void set_num_threads(int n) {
     if (n < 0 || n > kMaxThreads)
-        throw std::invalid_argument("set_num_threads: expected 1 <= n <= 1024 (0: the default), got " + std::to_string(n));
+        throw std::invalid_argument("set_num_threads: expected 1 <= n <= 1024 (0: the default), got " +
+                                    std::to_string(n));
     configured_threads().store(n == 0 ? default_threads() : n, std::memory_order_relaxed);
 }
 
-int threads_for(std::size_t bytes) {
-    return static_cast<int>(std::clamp<std::size_t>(bytes / kBytesPerThread, 1, static_cast<std::size_t>(num_threads())));
+std::size_t threads_for(std::size_t bytes) {
+    return std::clamp<std::size_t>(bytes / kBytesPerThread, 1, static_cast<std::size_t>(num_threads()));
 }
 
-void parallel_for(std::size_t total, int participants, const Task& task) {
+void parallel_for(std::size_t total, std::size_t participants, const Task& task) {
     if (participants > 1 && shared_pool.load()->run(total, participants, task)) return;
     task(0, 0, total);
 }

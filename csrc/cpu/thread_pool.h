@@ -7,15 +7,17 @@
 
 namespace electioncode {
 
-// Default: ELECTIONCODE_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs this process may use.
+// The default is ELECTIONCODE_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs this process may use.
 int num_threads();
 void set_num_threads(int n);  // throws std::invalid_argument unless 1 <= n <= 1024; 0 restores the default
 
-// How many threads work on `bytes` of memory traffic: one below a size where waking a thread costs more than it saves.
-int threads_for(std::size_t bytes);
+// Return how many threads work on `bytes` of memory traffic: one below a size where waking a thread costs more than it
+// saves.
+std::size_t threads_for(std::size_t bytes);
 
-// Calls task(participant, begin, end) for `participants` contiguous parts of [0, total), cut at multiples of
-// 8 words (a cache line). Runs in the caller alone where the pool is busy with another caller. The task must not throw.
-void parallel_for(std::size_t total, int participants, const std::function<void(int, std::size_t, std::size_t)>& task);
+// Call task(participant, begin, end) for `participants` contiguous parts of [0, total), cut at multiples of 8 words (a
+// cache line). The caller runs it alone where the pool is busy with another caller. The task must not throw.
+using Task = std::function<void(std::size_t, std::size_t, std::size_t)>;
+void parallel_for(std::size_t total, std::size_t participants, const Task& task);
 
 }  // namespace electioncode

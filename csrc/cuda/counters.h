@@ -1,4 +1,4 @@
-// Bit-sliced counters in registers: plane p holds bit p of 64 counts. A full adder on words is two LOP3 a half.
+// Bit-sliced counters in registers: plane p holds bit p of 64 counts. A full adder on words is two LOP3 per half.
 #pragma once
 
 #include "device.h"
@@ -61,27 +61,21 @@ struct Verdict {
     Word voted;  // zeros where a tie abstains
 };
 
-// `maximum` is the largest possible count; half of it is a tie. w is the word's index, the random counter.
+// Decide by counts of up to `maximum`, of which half is a tie. w is the word's index, the random counter.
 template <int kPlanes>
-EC_DEVICE Verdict decide(const Counter<kPlanes>& counter, std::uint64_t maximum, Tie tie, const RandomStream& random, std::size_t w, Word valid) {
-    Word winner = counter.exceeds(maximum / 2), ties = 0;
+EC_DEVICE Verdict decide(const Counter<kPlanes>& counter, std::uint64_t maximum, Tie tie, const RandomStream& random,
+                         std::size_t w, Word valid) {
+    Word winner = counter.exceeds(majority_limit(maximum, false)), ties = 0;
     if (maximum == 0) {  // nobody has a weight
         ties = ~Word{0};
     } else if (maximum % 2 == 0) {
-        ties = counter.exceeds(maximum / 2 - 1) & ~winner;
+        ties = counter.exceeds(majority_limit(maximum, true)) & ~winner;
     }
     ties &= valid;
     winner &= valid;
     if (tie == Tie::kPlus) winner |= ties;
     if (tie == Tie::kRandom && ties) winner |= ties & random_word(random, w);
     return {winner, tie == Tie::kAbstain ? valid & ~ties : valid};
-}
-
-// Planes that hold counts up to n.
-constexpr int bit_length(std::uint64_t n) {
-    int length = 0;
-    for (; n; n >>= 1) ++length;
-    return length;
 }
 
 }  // namespace electioncode::cuda

@@ -1,5 +1,5 @@
 # The CUDA kernels, twice: for the GPU where nvcc works, and for the CPU where tests want them (ELECTIONCODE_EMULATION).
-set(cuda_operations runtime pack update majority coding tally disagreement)
+set(cuda_operations runtime pack update majority code_votes tally disagreement)
 set(cuda_summary "no")
 
 if(ELECTIONCODE_CUDA STREQUAL "AUTO" OR ELECTIONCODE_CUDA)
@@ -43,6 +43,7 @@ if(cuda_summary STREQUAL "yes")
     set_target_properties(electioncode_cuda PROPERTIES CUDA_COMPILER_LAUNCHER
       "${cuda_shell};${CMAKE_CURRENT_SOURCE_DIR}/csrc/cuda/keep_report.sh;${CMAKE_CURRENT_BINARY_DIR}/ptxas")
   endif()
+  target_link_libraries(electioncode_cuda PUBLIC electioncode_plan)
   target_compile_options(electioncode_cuda PRIVATE -fmad=false -Xptxas=-v,-warn-spills -Xcompiler=-Wall)
   string(REPLACE ";" " " cuda_architectures "${CMAKE_CUDA_ARCHITECTURES}")
   target_compile_definitions(electioncode_cuda PRIVATE
@@ -67,14 +68,9 @@ if(ELECTIONCODE_EMULATION)
     list(APPEND emulated_sources "${emulated}")
   endforeach()
   add_library(electioncode_cuda_emulated STATIC ${emulated_sources})
-  target_compile_options(electioncode_cuda_emulated PRIVATE -O2 -ffp-contract=off -Wall -Wextra)
-  if(ELECTIONCODE_WERROR)
-    target_compile_options(electioncode_cuda_emulated PRIVATE -Werror)
-  endif()
-  if(ELECTIONCODE_SANITIZE)
-    target_compile_options(electioncode_cuda_emulated PUBLIC -fsanitize=${ELECTIONCODE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
-    target_link_options(electioncode_cuda_emulated PUBLIC -fsanitize=${ELECTIONCODE_SANITIZE})
-  endif()
+  target_link_libraries(electioncode_cuda_emulated PUBLIC electioncode_plan)
+  target_compile_options(electioncode_cuda_emulated PRIVATE
+    -O2 -ffp-contract=off -Wall -Wextra $<$<BOOL:${ELECTIONCODE_WERROR}>:-Werror>)
   if(ELECTIONCODE_PYTHON)
     pybind11_add_module(_cuda_emulated MODULE csrc/bindings/cuda.cpp)
     target_compile_definitions(_cuda_emulated PRIVATE ELECTIONCODE_CUDA_MODULE=_cuda_emulated)

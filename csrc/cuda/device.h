@@ -1,17 +1,17 @@
-// What kernels are written in. nvcc compiles them for the GPU; a C++ compiler compiles the same files for the CPU, where
-// emulation.h runs grid, block and warp in loops, so that tests see every kernel's arithmetic and every access.
+// What kernels are written in: threads, warps and Philox. nvcc compiles them for the GPU; a C++ compiler compiles the
+// same files for the CPU, where grid, block and warp are loops (the emulation), so that tests see every kernel's
+// arithmetic and every access.
 #pragma once
 
-#include "../cpu/kernels.h"
+#include "../half.h"
 
 #ifdef __CUDACC__
 #define EC_DEVICE __device__ __forceinline__
-#define EC_BOTH __host__ __device__ __forceinline__
 #define EC_UNROLL _Pragma("unroll")
 #define EC_UNROLL_BY_8 _Pragma("unroll 8")
 #else
+#include <bit>
 #define EC_DEVICE inline
-#define EC_BOTH inline
 #define EC_UNROLL
 #define EC_UNROLL_BY_8
 #endif
@@ -39,6 +39,8 @@ struct PerLane {
 struct Warp {
     std::size_t index;  // within the grid
 
+    EC_DEVICE Warp(const Thread& t) : index(t.index / kWarp) {}
+
     template <typename F>
     EC_DEVICE void each(F work) const {
         work(static_cast<int>(threadIdx.x % kWarp));
@@ -60,7 +62,7 @@ EC_DEVICE void add_atomically(std::int64_t* to, std::uint64_t value) {
 }
 EC_DEVICE int count_ones(Word w) { return __popcll(w); }
 EC_DEVICE std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) { return __umulhi(a, b); }
-// Read once: the cache is for others.
+// Read what nobody reads again: the cache is for others.
 EC_DEVICE Word load_once(const Word* p) {
     return static_cast<Word>(__ldcs(reinterpret_cast<const unsigned long long*>(p)));
 }
@@ -69,21 +71,8 @@ EC_DEVICE float multiply(float a, float b) { return __fmul_rn(a, b); }
 EC_DEVICE double multiply(double a, double b) { return __dmul_rn(a, b); }
 EC_DEVICE float add(float a, float b) { return __fadd_rn(a, b); }
 EC_DEVICE double add(double a, double b) { return __dadd_rn(a, b); }
-template <typename To, typename From>
-EC_DEVICE To bits_as(From from) {
-    static_assert(sizeof(To) == sizeof(From));
-    To to;
-    memcpy(&to, &from, sizeof to);
-    return to;
-}
 
 #else
-
-}  // namespace electioncode::cuda
-
-#include <bit>
-
-namespace electioncode::cuda {
 
 template <typename T>
 struct PerLane {
@@ -121,19 +110,8 @@ inline float multiply(float a, float b) { return a * b; }  // built with -ffp-co
 inline double multiply(double a, double b) { return a * b; }
 inline float add(float a, float b) { return a + b; }
 inline double add(double a, double b) { return a + b; }
-template <typename To, typename From>
-inline To bits_as(From from) {
-    return std::bit_cast<To>(from);
-}
 
 #endif
-
-EC_BOTH std::size_t words_of(std::size_t d) { return (d + kWordBits - 1) / kWordBits; }
-
-// The bits of word w that belong to coordinates, of d in all.
-EC_DEVICE Word valid_bits(std::size_t d, std::size_t w) {
-    return (w + 1) * kWordBits <= d ? ~Word{0} : (Word{1} << (d % kWordBits)) - 1;
-}
 
 EC_DEVICE Word random_word(const RandomStream& stream, std::uint64_t word) {  // Philox4x32-10
     std::uint32_t c0 = static_cast<std::uint32_t>(word), c1 = static_cast<std::uint32_t>(word >> 32);

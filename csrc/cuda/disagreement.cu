@@ -30,7 +30,7 @@ struct Count {
         const std::size_t voter = warp.index / args.stretches;
         if (voter >= args.count) return;  // the whole warp
         const Row row = args.rows[voter];
-        const std::size_t first = (warp.index % args.stretches) * kStretch, total = words_of(args.d);
+        const std::size_t first = (warp.index % args.stretches) * kStretch, total = num_words(args.d);
         PerLane<std::uint32_t> ones;
         warp.each([&](int lane) {
             ones[lane] = 0;
@@ -53,12 +53,13 @@ struct Count {
 
 }  // namespace
 
-void disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d, std::int64_t* counts, const Queue& queue) {
+void disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d, std::int64_t* counts,
+                  const Queue& queue) {
     std::vector<Row> rows;
     for (const Voter& v : voters) rows.push_back({v.words, v.mask});
     CountArgs args{};
     args.winner = winner.words, args.winner_mask = winner.mask, args.d = d;
-    args.stretches = (words_of(d) + kStretch - 1) / kStretch;
+    args.stretches = (num_words(d) + kStretch - 1) / kStretch;
     args.count = rows.size(), args.counts = counts;
     if (args.stretches == 0) return;
     fill(args.rows, rows, queue);

@@ -1,13 +1,12 @@
-// The operations on device memory: they plan, and queue kernels on a stream. None waits, and none allocates, but for the
-// scratch that a queue hands out. The jobs are those of the CPU (cpu/kernels.h) with device pointers in them.
+// The operations on device memory: plan, and queue kernels on a stream. None waits, and none allocates but for the
+// scratch that a queue hands out. The jobs are those of the CPU with device pointers in them.
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "../cpu/kernels.h"
+#include "../votes.h"
 
 namespace electioncode::cuda {
 
@@ -18,7 +17,7 @@ struct Queue {
     std::function<void*(std::size_t)> scratch;
 };
 
-// Makes a device current, and the one before again at the end. Throws std::runtime_error where there is none.
+// Make a device current, and the one before it at the end. Throws std::runtime_error where there is none.
 class DeviceGuard {
 public:
     explicit DeviceGuard(int device);
@@ -32,22 +31,8 @@ private:
 };
 
 int device_count(std::string* why_none);  // 0 where there is no GPU or no driver
-bool is_emulated();                       // built for the CPU, see emulation.cpp
+bool is_emulated();                       // built for the CPU, see device.h
 const char* built_for();                  // versions and architectures
-
-struct Voter {
-    const Word* words;
-    const Word* mask;  // nullptr: votes everywhere
-    std::int64_t weight;
-};
-
-struct Decision {
-    Tie tie;
-    RandomStream random;
-    std::size_t d;
-    Word* out;
-    Word* out_mask;  // needed where tie is kAbstain
-};
 
 // Where votes are rows of one array, `stride` words apart.
 struct RowSet {
@@ -57,26 +42,22 @@ struct RowSet {
     std::size_t stride, mask_stride;
 };
 
-struct Code {  // worker i holds the partitions members[first[i] .. first[i + 1])
-    std::vector<std::size_t> first, members;
-
-    std::size_t num_workers() const { return first.size() - 1; }
-};
-
-// used, if not nullptr, is device memory, one byte a job: where it is 0 the job votes nothing (words and mask are 0) and
-// its momentum stays. nan, if not nullptr, is set to 1 where a job whose policy is kRaise sees a NaN; memory that the
-// device can write.
+// used, if not nullptr, is device memory, one byte per job: where it is 0 the job votes nothing (words and mask are 0)
+// and its momentum stays. nan, if not nullptr, is set to 1 where a job whose policy is kRaise sees a NaN; memory that
+// the device can write.
 void pack(const std::vector<PackJob>& jobs, const std::uint8_t* used, int* nan, const Queue& queue);
 void unpack(const std::vector<UnpackJob>& jobs, const Queue& queue);
 void update(const std::vector<UpdateJob>& jobs, const Queue& queue);
 
 void majority(const std::vector<Voter>& voters, const Decision& decision, const Queue& queue);
-void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, const Decision& decision, const Queue& queue);
+void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, const Decision& decision,
+                          const Queue& queue);
 void margin(const MarginJob& job, const Queue& queue);
 void accumulate(const AccumulateJob& job, const Queue& queue);
 
 // counts[v] += coordinates at which voter v and the winner both voted, and differently.
-void disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d, std::int64_t* counts, const Queue& queue);
+void disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d, std::int64_t* counts,
+                  const Queue& queue);
 
 // Ties of worker i draw from stream random.stream + i. out and out_mask are n rows; out_mask is needed where ties
 // abstain or a worker holds nothing.
@@ -87,7 +68,8 @@ struct CodedVote {
     RandomStream random;
     std::size_t d;
 };
-void local_majorities(const CodedVote& vote, Word* out, std::size_t stride, Word* out_mask, std::size_t mask_stride, const Queue& queue);
+void local_majorities(const CodedVote& vote, Word* out, std::size_t stride, Word* out_mask, std::size_t mask_stride,
+                      const Queue& queue);
 void coded_majority(const CodedVote& vote, const Decision& decision, const Queue& queue);
 
 }  // namespace electioncode::cuda

@@ -4,7 +4,6 @@
 // them at once; two ballots give the even and the odd bits, which lane w of the warp keeps for word w. At the end each
 // lane interleaves its two halves, and the warp stores its 32 words at once.
 #include "formats.h"
-#include "runtime.h"
 #include "tiles.h"
 
 namespace electioncode::cuda {
@@ -31,7 +30,7 @@ struct Args {
     Zero zero;
     Nan nan;
     bool negate;
-    bool split;  // the signs are of beta * v + weight * x all the same, but v becomes the sum of the split
+    bool split;  // the signs are of beta * v + weight * x, but v becomes the sum of the split
     double beta, weight, split_beta, split_weight;
     std::uint32_t seed, step, purpose;
     const std::uint8_t* used;
@@ -40,7 +39,7 @@ struct Args {
     Entry entries[kMost];
 };
 
-// The bits at even places, from the low half of w.
+// Spread 32 bits over the even places of a word.
 EC_DEVICE Word spread(std::uint32_t half) {
     Word w = half;
     w = (w | w << 16) & 0x0000ffff0000ffffu;
@@ -66,14 +65,21 @@ EC_DEVICE Halves ballots(const Warp& warp, Values& values, Test test) {
 }
 
 template <typename F>
-EC_DEVICE Pair<typename F::Storage> stepped(Pair<typename F::Storage> v, Pair<typename F::Storage> x, typename F::Compute beta,
-                                            typename F::Compute weight) {
+EC_DEVICE typename F::Storage magnitude(typename F::Storage s) {
+    return static_cast<typename F::Storage>(s & static_cast<typename F::Storage>(~F::kSign));
+}
+
+template <typename F>
+EC_DEVICE Pair<typename F::Storage> stepped(Pair<typename F::Storage> v, Pair<typename F::Storage> x,
+                                            typename F::Compute beta, typename F::Compute weight) {
     return {momentum<F>(v.first, x.first, beta, weight), momentum<F>(v.second, x.second, beta, weight)};
 }
 
-// The masks of the tile's words, word w at lane w. kPlain: zeros vote +1, so they need no mask, and NaNs are only noticed.
+// Read the masks of the tile's words, word w at lane w. kPlain: zeros vote +1, so they need no mask, and NaNs are only
+// noticed.
 template <typename F, bool kMomentum, bool kPlain, bool kFull>
-EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first, int words, const Warp& warp, PerLane<Masks>& mine) {
+EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first, int words, const Warp& warp,
+                         PerLane<Masks>& mine) {
     using S = typename F::Storage;
     using C = typename F::Compute;
     const S* x = static_cast<const S*>(entry.x);
@@ -87,7 +93,8 @@ EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first
         EC_UNROLL
         for (int i = 0; i < kAtOnce; ++i) {
             warp.each([&](int lane) {
-                const std::size_t c = (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
+                const std::size_t c =
+                    (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
                 values[i][lane] = load_pair<kFull>(x, c, entry.d);
                 if constexpr (kMomentum) old[i][lane] = load_pair<kFull>(static_cast<const S*>(v), c, entry.d);
             });
@@ -96,19 +103,22 @@ EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first
         for (int i = 0; i < kAtOnce; ++i) {
             warp.each([&](int lane) {
                 if constexpr (kMomentum) {
-                    const std::size_t c = (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
+                    const std::size_t c =
+                        (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
                     const Pair<S> x_pair = values[i][lane], v_pair = old[i][lane];
                     values[i][lane] = stepped<F>(v_pair, x_pair, beta, weight);
-                    store_pair<kFull>(v, c, entry.d, args.split ? stepped<F>(v_pair, x_pair, split_beta, split_weight) : values[i][lane]);
+                    store_pair<kFull>(
+                        v, c, entry.d,
+                        args.split ? stepped<F>(v_pair, x_pair, split_beta, split_weight) : values[i][lane]);
                 }
-                const auto is_nan = [](S s) { return static_cast<S>(s & static_cast<S>(~F::kSign)) > F::kInfinity; };
-                nan[lane] = nan[lane] || is_nan(values[i][lane].first) || is_nan(values[i][lane].second);
+                nan[lane] = nan[lane] || magnitude<F>(values[i][lane].first) > F::kInfinity ||
+                            magnitude<F>(values[i][lane].second) > F::kInfinity;
             });
             Masks masks{};
             masks.negative = ballots(warp, values[i], [](S s) { return s > F::kSign; });
             if constexpr (!kPlain) {
-                masks.zero = ballots(warp, values[i], [](S s) { return static_cast<S>(s & static_cast<S>(~F::kSign)) == 0; });
-                masks.nan = ballots(warp, values[i], [](S s) { return static_cast<S>(s & static_cast<S>(~F::kSign)) > F::kInfinity; });
+                masks.zero = ballots(warp, values[i], [](S s) { return magnitude<F>(s) == 0; });
+                masks.nan = ballots(warp, values[i], [](S s) { return magnitude<F>(s) > F::kInfinity; });
             }
             warp.each([&](int lane) {
                 if (lane == base + i) mine[lane] = masks;
@@ -127,7 +137,7 @@ struct Pack {
         using S = typename F::Storage;
         if (warp.index >= args.tiles) return;  // the whole warp
         const Entry& entry = entry_of(args, warp.index);
-        const std::size_t first = (warp.index - entry.first_tile) * kWarp, total = words_of(entry.d);
+        const std::size_t first = (warp.index - entry.first_tile) * kWarp, total = num_words(entry.d);
         const int words = static_cast<int>(total - first < kWarp ? total - first : kWarp);
         if (args.used && args.used[entry.number] == 0) {
             warp.each([&](int lane) {
@@ -137,7 +147,8 @@ struct Pack {
             });
             return;
         }
-        const bool aligned = pairs_are_aligned(static_cast<const S*>(entry.x)) && (!kMomentum || pairs_are_aligned(static_cast<const S*>(entry.v)));
+        const bool aligned = pairs_are_aligned(static_cast<const S*>(entry.x)) &&
+                             (!kMomentum || pairs_are_aligned(static_cast<const S*>(entry.v)));
         PerLane<Masks> mine;
         bool nan;
         if (aligned && (first + kWarp) * kWordBits <= entry.d) {
@@ -172,67 +183,45 @@ struct Pack {
     }
 };
 
-template <typename F, bool kMomentum>
-void launch(const Args& args, bool plain, const Queue& queue) {
-    if (plain) {
-        launch_warps<Pack<F, kMomentum, true>>(args, args.tiles, queue);
-    } else {
-        launch_warps<Pack<F, kMomentum, false>>(args, args.tiles, queue);
-    }
-}
-
-template <typename F>
-void launch(const Args& args, bool has_momentum, bool plain, const Queue& queue) {
-    has_momentum ? launch<F, true>(args, plain, queue) : launch<F, false>(args, plain, queue);
-}
-
 void launch(const Args& args, Dtype dtype, bool has_momentum, const Queue& queue) {
     bool masked = false;
     for (int i = 0; i < args.count; ++i) masked = masked || args.entries[i].mask;
     const bool plain = args.zero == Zero::kPlus && args.nan == Nan::kRaise && !args.negate && !masked;
-    switch (dtype) {
-        case Dtype::kFloat16: return launch<Float16>(args, has_momentum, plain, queue);
-        case Dtype::kBFloat16: return launch<BFloat16>(args, has_momentum, plain, queue);
-        case Dtype::kFloat64: return launch<Float64>(args, has_momentum, plain, queue);
-        default: return launch<Float32>(args, has_momentum, plain, queue);
-    }
+    with_format(dtype, [&](auto format) {
+        using F = decltype(format);
+        if (has_momentum)
+            plain ? launch_warps<Pack<F, true, true>>(args, args.tiles, queue)
+                  : launch_warps<Pack<F, true, false>>(args, args.tiles, queue);
+        else
+            plain ? launch_warps<Pack<F, false, true>>(args, args.tiles, queue)
+                  : launch_warps<Pack<F, false, false>>(args, args.tiles, queue);
+    });
 }
 
-// Jobs that may share a launch.
+// Return whether two jobs may share a launch.
 bool alike(const PackJob& a, const PackJob& b) {
-    return a.dtype == b.dtype && !a.v == !b.v && a.beta == b.beta && a.weight == b.weight && a.negate == b.negate && a.split == b.split &&
-           a.split_beta == b.split_beta && a.split_weight == b.split_weight && a.zero == b.zero && a.nan == b.nan &&
-           a.random.seed == b.random.seed && a.random.step == b.random.step && a.random.purpose == b.random.purpose;
+    return a.dtype == b.dtype && !a.v == !b.v && a.beta == b.beta && a.weight == b.weight && a.negate == b.negate &&
+           a.split == b.split && a.split_beta == b.split_beta && a.split_weight == b.split_weight && a.zero == b.zero &&
+           a.nan == b.nan && a.random.seed == b.random.seed && a.random.step == b.random.step &&
+           a.random.purpose == b.random.purpose;
 }
 
 }  // namespace
 
 void pack(const std::vector<PackJob>& jobs, const std::uint8_t* used, int* nan, const Queue& queue) {
-    std::vector<const PackJob*> left;
-    for (const PackJob& job : jobs)
-        if (job.d > 0) left.push_back(&job);
-    while (!left.empty()) {
-        const PackJob& like = *left.front();
-        Args args{};
+    const auto entry = [&](const PackJob& job, std::size_t tile) {
+        const auto number = static_cast<std::uint32_t>(&job - jobs.data());
+        return Entry{job.x, job.v, job.words, job.mask, job.d, tile, job.first_word, job.random.stream, number};
+    };
+    launch_tiles<Args>(jobs, alike, entry, [&](Args& args, const PackJob& like) {
         args.zero = like.zero, args.nan = like.nan, args.negate = like.negate;
         args.beta = like.beta, args.weight = like.weight;
         args.split = like.split, args.split_beta = like.split_beta, args.split_weight = like.split_weight;
         args.seed = like.random.seed, args.step = like.random.step, args.purpose = like.random.purpose;
         args.used = used;
         args.saw_nan = like.nan == Nan::kRaise ? nan : nullptr;
-        std::vector<const PackJob*> others;
-        for (const PackJob* job : left) {
-            if (args.count == Args::kMost || !alike(like, *job)) {
-                others.push_back(job);
-                continue;
-            }
-            args.entries[args.count++] = {job->x, job->v, job->words, job->mask, job->d, args.tiles, job->first_word, job->random.stream,
-                                          static_cast<std::uint32_t>(job - jobs.data())};
-            args.tiles += (words_of(job->d) + kWarp - 1) / kWarp;
-        }
         launch(args, like.dtype, like.v != nullptr, queue);
-        left.swap(others);
-    }
+    });
 }
 
 }  // namespace electioncode::cuda

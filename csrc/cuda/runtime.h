@@ -48,7 +48,8 @@ void fill(Table<Entry, kInline>& table, const std::vector<Entry>& entries, const
 
 inline std::size_t blocks_for(std::size_t threads, int block) {
     const std::size_t size = static_cast<std::size_t>(block), blocks = (threads + size - 1) / size;
-    if (blocks > 0x7fffffff) throw std::invalid_argument("too many coordinates for one launch: " + std::to_string(threads) + " threads");
+    if (blocks > 0x7fffffff)
+        throw std::invalid_argument("too many coordinates for one launch: " + std::to_string(threads) + " threads");
     return blocks;
 }
 
@@ -57,52 +58,44 @@ inline std::size_t blocks_for(std::size_t threads, int block) {
 void check(cudaError_t error, const char* what);
 
 template <typename Body>
-__global__ void __launch_bounds__(Body::kThreads) thread_kernel(const __grid_constant__ typename Body::Args args) {
+__global__ void __launch_bounds__(Body::kThreads) kernel(const __grid_constant__ typename Body::Args args) {
     extern __shared__ Word shared[];
     const std::size_t index = static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     Body::run(args, Thread{index, static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x), shared});
 }
 
 template <typename Body>
-__global__ void __launch_bounds__(Body::kThreads) warp_kernel(const __grid_constant__ typename Body::Args args) {
-    const std::size_t index = static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    Body::run(args, Warp{index / kWarp});
-}
-
-template <typename Args>
-void launch_kernel(const void* kernel, const Args& args, std::size_t blocks, int block, std::size_t shared, const Queue& queue) {
-    void* parameters[] = {const_cast<Args*>(&args)};
+void launch_threads(const typename Body::Args& args, std::size_t threads, const Queue& queue,
+                    int block = Body::kThreads, std::size_t shared = 0) {
+    static_assert(sizeof(args) <= kMaxArgs);
+    if (threads == 0) return;
+    void* parameters[] = {const_cast<typename Body::Args*>(&args)};
+    const dim3 grid(static_cast<unsigned>(blocks_for(threads, block))), threads_of(static_cast<unsigned>(block));
     const DeviceGuard guard(queue.device);
-    check(cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(block)), parameters, shared,
+    check(cudaLaunchKernel(reinterpret_cast<const void*>(&kernel<Body>), grid, threads_of, parameters, shared,
                            static_cast<cudaStream_t>(queue.stream)),
           "launch");
 }
 
 template <typename Body>
-void launch_threads(const typename Body::Args& args, std::size_t threads, const Queue& queue, int block = Body::kThreads, std::size_t shared = 0) {
-    static_assert(sizeof(args) <= kMaxArgs);
-    if (threads == 0) return;
-    launch_kernel(reinterpret_cast<const void*>(&thread_kernel<Body>), args, blocks_for(threads, block), block, shared, queue);
-}
-
-template <typename Body>
 void launch_warps(const typename Body::Args& args, std::size_t warps, const Queue& queue) {
-    static_assert(sizeof(args) <= kMaxArgs && Body::kThreads % kWarp == 0);
-    if (warps == 0) return;
-    launch_kernel(reinterpret_cast<const void*>(&warp_kernel<Body>), args, blocks_for(warps * kWarp, Body::kThreads), Body::kThreads, 0, queue);
+    static_assert(Body::kThreads % kWarp == 0);
+    launch_threads<Body>(args, warps * kWarp, queue);
 }
 
 #else
 
 // The same grid, one thread or warp after the other; the last block first, since no order may matter.
 template <typename Body>
-void launch_threads(const typename Body::Args& args, std::size_t threads, const Queue& queue, int block = Body::kThreads, std::size_t shared = 0) {
+void launch_threads(const typename Body::Args& args, std::size_t threads, const Queue& queue,
+                    int block = Body::kThreads, std::size_t shared = 0) {
     static_assert(sizeof(args) <= kMaxArgs);
     const DeviceGuard guard(queue.device);
     for (std::size_t b = blocks_for(threads, block); b-- > 0;) {
         std::vector<Word> memory(shared / sizeof(Word), 0xa5a5a5a5a5a5a5a5u);
         for (int t = 0; t < block; ++t)
-            Body::run(args, Thread{b * static_cast<std::size_t>(block) + static_cast<std::size_t>(t), t, block, memory.data()});
+            Body::run(args, Thread{b * static_cast<std::size_t>(block) + static_cast<std::size_t>(t), t, block,
+                                   memory.data()});
     }
 }
 

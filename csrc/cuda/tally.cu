@@ -26,7 +26,7 @@ struct Add {
 
     static EC_DEVICE void run(const Args& args, Thread t) {
         const std::size_t w = t.index;
-        if (w >= words_of(args.d)) return;
+        if (w >= num_words(args.d)) return;
         const Word row = args.words[w], mask = args.mask ? args.mask[w] : ~Word{0};
         Word carry = row;
         if (args.kind == DotKind::kNotRow) carry = ~row;
@@ -62,7 +62,7 @@ struct Margin {
 
     static EC_DEVICE void run(const Args& args, Thread t) {
         const std::size_t w = t.index / kWarp;
-        if (w >= words_of(args.d)) return;
+        if (w >= num_words(args.d)) return;
         const int bit = 2 * (t.in_block % kWarp);
         Pair<std::uint32_t> score{0, 0};
         for (int i = 0; i < args.count; ++i) {
@@ -72,8 +72,8 @@ struct Margin {
             score.second += static_cast<std::uint32_t>(bits >> 1 & 1) << plane.plane;
         }
         const std::uint32_t offset = static_cast<std::uint32_t>(args.offset);
-        store_pair<false>(reinterpret_cast<std::uint32_t*>(args.out), w * kWordBits + static_cast<std::size_t>(bit), args.d,
-                          Pair<std::uint32_t>{score.first - offset, score.second - offset});
+        store_pair<false>(reinterpret_cast<std::uint32_t*>(args.out), w * kWordBits + static_cast<std::size_t>(bit),
+                          args.d, Pair<std::uint32_t>{score.first - offset, score.second - offset});
     }
 };
 
@@ -88,16 +88,18 @@ void accumulate(const AccumulateJob& job, const Queue& queue) {
     args.rest = job.rest;
     std::copy_n(job.sum, job.num_levels, args.sum);
     std::copy_n(job.pending, job.num_levels, args.pending);
-    launch_threads<Add>(args, words_of(job.d), queue);
+    launch_threads<Add>(args, num_words(job.d), queue);
 }
 
 void margin(const MarginJob& job, const Queue& queue) {
     std::vector<Plane> planes;
-    for (std::size_t i = 0; i < job.num_dots; ++i) planes.push_back({job.dots[i].words, static_cast<std::size_t>(job.dots[i].plane)});
+    for (std::size_t i = 0; i < job.num_dots; ++i)
+        planes.push_back({job.dots[i].words, static_cast<std::size_t>(job.dots[i].plane)});
     MarginArgs args{};
-    args.d = job.d, args.out = job.out, args.offset = static_cast<std::int32_t>(job.offset), args.count = static_cast<int>(planes.size());
+    args.d = job.d, args.out = job.out, args.offset = static_cast<std::int32_t>(job.offset),
+    args.count = static_cast<int>(planes.size());
     fill(args.planes, planes, queue);
-    launch_threads<Margin>(args, words_of(job.d) * kWarp, queue);
+    launch_threads<Margin>(args, num_words(job.d) * kWarp, queue);
 }
 
 }  // namespace electioncode::cuda

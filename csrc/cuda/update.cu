@@ -1,9 +1,8 @@
 // Packed signs to floats: as they are, or as a step of parameters; many tensors in one launch.
 //
-// A warp works on a tile of 32 words. At each word a lane holds two neighbouring coordinates, and reads the word itself:
-// all lanes read the same, which is one access.
+// A warp works on a tile of 32 words. At each word a lane holds two neighbouring coordinates, and reads the word
+// itself: all lanes read the same, which is one access.
 #include "formats.h"
-#include "runtime.h"
 #include "tiles.h"
 
 namespace electioncode::cuda {
@@ -38,7 +37,7 @@ struct Choice {
     }
 };
 
-// Calls change(values, votes, voted, bit) for each pair, bit being the first one's place in the words, and stores them.
+// Call change(values, votes, voted, bit) for each pair, bit being the first one's place in the words, and store them.
 template <bool kRead, bool kFull, typename S, typename Change>
 EC_DEVICE void change_tile(const Entry& entry, std::size_t first, int words, int lane, Change change) {
     S* to = static_cast<S*>(entry.values);
@@ -52,12 +51,15 @@ EC_DEVICE void change_tile(const Entry& entry, std::size_t first, int words, int
             const bool exists = kFull || base + i < words;
             votes[i] = exists ? entry.words[w] : 0;
             voted[i] = entry.mask && exists ? entry.mask[w] : ~Word{0};
-            if constexpr (kRead) values[i] = load_pair<kFull>(static_cast<const S*>(to), w * kWordBits + static_cast<std::size_t>(bit), entry.d);
+            if constexpr (kRead)
+                values[i] =
+                    load_pair<kFull>(static_cast<const S*>(to), w * kWordBits + static_cast<std::size_t>(bit), entry.d);
         }
         EC_UNROLL
         for (int i = 0; i < kAtOnce; ++i) {
             const std::size_t w = first + static_cast<std::size_t>(base + i);
-            store_pair<kFull>(to, w * kWordBits + static_cast<std::size_t>(bit), entry.d, change(values[i], votes[i], voted[i], bit));
+            store_pair<kFull>(to, w * kWordBits + static_cast<std::size_t>(bit), entry.d,
+                              change(values[i], votes[i], voted[i], bit));
         }
     }
 }
@@ -68,7 +70,7 @@ EC_DEVICE void change_tensor(const Args& args, Thread t, Change change) {
     if (tile >= args.tiles) return;
     const int lane = t.in_block % kWarp;
     const Entry& entry = entry_of(args, tile);
-    const std::size_t first = (tile - entry.first_tile) * kWarp, total = words_of(entry.d);
+    const std::size_t first = (tile - entry.first_tile) * kWarp, total = num_words(entry.d);
     const int words = static_cast<int>(total - first < kWarp ? total - first : kWarp);
     if (pairs_are_aligned(static_cast<const S*>(entry.values)) && (first + kWarp) * kWordBits <= entry.d) {
         change_tile<kRead, true, S>(entry, first, words, lane, change);
@@ -109,64 +111,34 @@ struct Update {
     }
 };
 
-template <typename Job>
-bool alike(const Job& a, const Job& b) {
-    if constexpr (std::is_same_v<Job, UpdateJob>)
-        if (a.decay != b.decay || a.step != b.step) return false;
-    return a.dtype == b.dtype;
-}
-
-void* values_of(const UnpackJob& job) { return job.out; }
-void* values_of(const UpdateJob& job) { return job.p; }
-
-// As many jobs a launch as it can take and are alike.
-template <typename Job, typename Launch>
-void launch_jobs(const std::vector<Job>& jobs, Launch launch) {
-    std::vector<const Job*> left;
-    for (const Job& job : jobs)
-        if (job.d > 0) left.push_back(&job);
-    while (!left.empty()) {
-        const Job& like = *left.front();
-        Args args{};
-        std::vector<const Job*> others;
-        for (const Job* job : left) {
-            if (args.count == Args::kMost || !alike(like, *job)) {
-                others.push_back(job);
-                continue;
-            }
-            args.entries[args.count++] = {values_of(*job), job->words, job->mask, job->d, args.tiles};
-            args.tiles += (words_of(job->d) + kWarp - 1) / kWarp;
-        }
-        launch(args, like);
-        left.swap(others);
-    }
-}
-
 }  // namespace
 
 void unpack(const std::vector<UnpackJob>& jobs, const Queue& queue) {
-    launch_jobs(jobs, [&](const Args& args, const UnpackJob& like) {
+    const auto alike = [](const UnpackJob& a, const UnpackJob& b) { return a.dtype == b.dtype; };
+    const auto entry = [](const UnpackJob& job, std::size_t tile) {
+        return Entry{job.out, job.words, job.mask, job.d, tile};
+    };
+    launch_tiles<Args>(jobs, alike, entry, [&](const Args& args, const UnpackJob& like) {
         const std::size_t threads = args.tiles * kWarp;
-        switch (like.dtype) {
-            case Dtype::kInt8: return launch_threads<Unpack<std::uint8_t, 1, 0xff>>(args, threads, queue);
-            case Dtype::kFloat16: return launch_threads<Unpack<std::uint16_t, 0x3c00, 0xbc00>>(args, threads, queue);
-            case Dtype::kBFloat16: return launch_threads<Unpack<std::uint16_t, 0x3f80, 0xbf80>>(args, threads, queue);
-            case Dtype::kFloat64: return launch_threads<Unpack<std::uint64_t, 0x3ff0000000000000u, 0xbff0000000000000u>>(args, threads, queue);
-            default: return launch_threads<Unpack<std::uint32_t, 0x3f800000u, 0xbf800000u>>(args, threads, queue);
-        }
+        if (like.dtype == Dtype::kInt8) return launch_threads<Unpack<std::uint8_t, 1, 0xff>>(args, threads, queue);
+        with_format(like.dtype, [&](auto format) {
+            using F = decltype(format);
+            launch_threads<Unpack<typename F::Storage, F::kOne, F::kOne | F::kSign>>(args, threads, queue);
+        });
     });
 }
 
 void update(const std::vector<UpdateJob>& jobs, const Queue& queue) {
-    launch_jobs(jobs, [&](Args& args, const UpdateJob& like) {
+    const auto alike = [](const UpdateJob& a, const UpdateJob& b) {
+        return a.dtype == b.dtype && a.decay == b.decay && a.step == b.step;
+    };
+    const auto entry = [](const UpdateJob& job, std::size_t tile) {
+        return Entry{job.p, job.words, job.mask, job.d, tile};
+    };
+    launch_tiles<Args>(jobs, alike, entry, [&](Args& args, const UpdateJob& like) {
         args.decay = like.decay, args.step = like.step;
-        const std::size_t threads = args.tiles * kWarp;
-        switch (like.dtype) {
-            case Dtype::kFloat16: return launch_threads<Update<Float16>>(args, threads, queue);
-            case Dtype::kBFloat16: return launch_threads<Update<BFloat16>>(args, threads, queue);
-            case Dtype::kFloat64: return launch_threads<Update<Float64>>(args, threads, queue);
-            default: return launch_threads<Update<Float32>>(args, threads, queue);
-        }
+        with_format(like.dtype,
+                    [&](auto format) { launch_threads<Update<decltype(format)>>(args, args.tiles * kWarp, queue); });
     });
 }
 

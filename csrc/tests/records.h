@@ -13,8 +13,8 @@
 namespace electioncode {
 
 enum Operation { kPack, kMomentum, kUnpack, kUpdate, kMajority, kCoded, kTally, kRandomWords, kChecksum, kOperations };
-constexpr const char* kNames[kOperations] = {"pack",     "momentum", "unpack", "update",  "majority",
-                                             "coded vote", "tally",  "random", "checksum"};
+constexpr const char* kNames[kOperations] = {"pack",       "momentum", "unpack", "update",  "majority",
+                                             "coded vote", "tally",    "random", "checksum"};
 
 // A heap block of exactly this size, so that a sanitizer sees the first byte beyond it.
 struct Block {

@@ -11,22 +11,6 @@ Floats = npt.NDArray[np.float16] | npt.NDArray[np.float32] | npt.NDArray[np.floa
 def pack(
     x: Floats, words: Words, mask: Words | None, zero: int, nan: int, seed: int, step: int, stream: int
 ) -> bool: ...
-def pack_tensors(
-    tensors: Sequence[Floats],
-    momenta: Sequence[Floats] | None,
-    beta: float,
-    weight: float,
-    negate: bool,
-    words: Words,
-    mask: Words | None,
-    zero: int,
-    nan: int,
-    seed: int,
-    step: int,
-    stream: int,
-    first_word: int,
-    split: tuple[float, float] | None = None,
-) -> bool: ...
 def pack_addresses(
     tensors: Sequence[tuple[int, int, int, int]],  # dtype (float16, bfloat16, float32, float64), x, v (0: none), d
     beta: float,
@@ -43,7 +27,6 @@ def pack_addresses(
     split: tuple[float, float] | None,
 ) -> bool: ...
 def unpack(words: Words, mask: Words | None, out: Floats | npt.NDArray[np.int8]) -> None: ...
-def update_tensors(params: Sequence[Floats], words: Words, mask: Words | None, decay: float, step: float) -> None: ...
 def update_addresses(
     params: Sequence[tuple[int, int, int]],  # dtype, parameters, d
     words: Words,
@@ -96,7 +79,13 @@ def disagreement(
     d: int,
 ) -> npt.NDArray[np.int64]: ...
 def accumulate(
-    words: Words, mask: Words | None, kind: int, sums: Sequence[Words], pending: Sequence[Words], rest: Words, d: int
+    words: Words,
+    mask: Words | None,
+    kind: int,
+    sums: Sequence[Words],
+    pending: Sequence[Words],
+    rest: Words,
+    d: int,
 ) -> None: ...
 def counters_majority(
     rows: Sequence[Words],

@@ -22,8 +22,8 @@ def pack_tensors(
     nan: int,
     seed: int,
     step: int,
-    used: int,  # a byte a tensor: where it is 0 words and mask become 0 and v stays; 0: all are used
-    saw_nan: int,  # an int32 that becomes 1 where nan is "raise" and there is one; 0: nobody asks
+    used: int,  # one byte per tensor: where it is 0, words and mask become 0 and v stays; 0: all are used
+    saw_nan: int,  # an int32 that becomes 1 where nan is "raise" and there is one; 0: not wanted
     split: tuple[float, float] | None,  # the momentum becomes this sum instead of the one whose signs are taken
     device: int,
     stream: int,

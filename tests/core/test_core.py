@@ -29,7 +29,7 @@ def test_nothing_is_read_or_written_past_a_buffer(isa, rng, at_end):
             a[:] = rng.integers(0, 2**64, w, dtype=np.uint64) if values is None else values
             return a
 
-        for dtype in (np.float16, np.float32, np.float64):
+        for number, dtype in ((0, np.float16), (2, np.float32), (3, np.float64)):
             x = guarded(d * np.dtype(dtype).itemsize, at_end).view(dtype)
             x[:] = rng.standard_normal(d)
             momentum = guarded(x.nbytes, at_end).view(dtype)
@@ -38,8 +38,9 @@ def test_nothing_is_read_or_written_past_a_buffer(isa, rng, at_end):
                 out = ec.PackedSigns(words(), d, words() if zero == "abstain" else None)
                 ec.pack(x, zero, out=out)
                 out.unpack(out=momentum)
-            cpu.pack_tensors([x], [momentum], 0.9, 0.1, False, out.words, out.mask, 0, 0, 0, 0, 0, 0)
-            cpu.update_tensors([x], out.words, out.mask, 0.9, 0.1)
+            step = [(number, x.ctypes.data, momentum.ctypes.data, d)]
+            cpu.pack_addresses(step, 0.9, 0.1, False, out.words, out.mask, 0, 0, 0, 0, 0, 0, None)
+            cpu.update_addresses([(number, x.ctypes.data, d)], out.words, out.mask, 0.9, 0.1)
         for n in (1, 2, 5, 16, 17, 40):
             packed = ec.pack(rng.standard_normal((n, d)))
             rows = [ec.PackedSigns(words(row), d) for row in packed.words]
@@ -212,10 +213,8 @@ def test_core_refuses_what_does_not_fit(rng):
         lambda: cpu.pack(x, w, None, 0, -1, 0, 0, 0),
         lambda: cpu.pack(np.zeros((2, 128), np.float32), np.broadcast_to(w, (2, 2)), None, 0, 0, 0, 0, 0),
         lambda: cpu.unpack(w, w[:1], x),
-        lambda: cpu.update_tensors([x], w[:1], None, 1.0, 0.1),
-        lambda: cpu.update_tensors([x.reshape(2, 64)], w, None, 1.0, 0.1),
-        lambda: cpu.pack_tensors([x], [x.astype(np.float64)], 0.9, 0.1, False, w, None, 0, 0, 0, 0, 0, 0),
-        lambda: cpu.pack_tensors([x], [], 0.9, 0.1, False, w, None, 0, 0, 0, 0, 0, 0),
+        lambda: cpu.update_addresses([(2, x.ctypes.data, 128)], w[:1], None, 1.0, 0.1),
+        lambda: cpu.update_addresses([(2, x.ctypes.data, 128)], w, w[:1], 1.0, 0.1),
         *[
             lambda tensor=tensor, words=words, split=split: cpu.pack_addresses(
                 [tensor], 0.9, 0.1, False, words, None, 0, 0, 0, 0, 0, 0, split
@@ -226,6 +225,7 @@ def test_core_refuses_what_does_not_fit(rng):
                 ((2, x.ctypes.data + 2, 0, 64), w[:1], None),
                 ((2, x.ctypes.data, x.ctypes.data + 1, 64), w[:1], None),
                 ((2, x.ctypes.data, 0, 129), w, None),
+                ((2, x.ctypes.data, 0, 2**64 - 1), w[:0], None),
                 ((2, x.ctypes.data, 0, 128), w, (0.9, 0.1)),
             ]
         ],
@@ -233,6 +233,7 @@ def test_core_refuses_what_does_not_fit(rng):
         lambda: cpu.update_addresses([(2, 0, 128)], w, None, 1.0, 0.1),
         lambda: cpu.update_addresses([(2, x.ctypes.data + 1, 64)], w[:1], None, 1.0, 0.1),
         lambda: cpu.update_addresses([(2, x.ctypes.data, 129)], w, None, 1.0, 0.1),
+        lambda: cpu.update_addresses([(2, x.ctypes.data, 2**64 - 1)], w[:0], None, 1.0, 0.1),
         lambda: cpu.majority([w, w[:1]], None, None, 128, 0, 0, 0, 0, w.copy(), None, False),
         lambda: cpu.majority([w], None, None, 129, 0, 0, 0, 0, w.copy(), None, False),
         lambda: cpu.majority([w], None, [1, 2], 128, 0, 0, 0, 0, w.copy(), None, False),
@@ -269,7 +270,7 @@ def test_versions_agree():
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm (binutils)")
 def test_instruction_set_code_does_not_leak(tmp_path):
     """Objects built with wide-register flags export their table and nothing weak: see csrc/README.md."""
-    source = os.path.join(os.path.dirname(__file__), "..", "..", "csrc", "cpu")
+    source = os.path.join(os.path.dirname(__file__), "..", "..", "csrc", "cpu", "simd")
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         pytest.skip("needs a C++ compiler")
@@ -286,7 +287,7 @@ def test_instruction_set_code_does_not_leak(tmp_path):
             "-ffp-contract=off",
             *extra,
             "-c",
-            f"{source}/isa_{name}.cpp",
+            f"{source}/{name}.cpp",
             "-o",
             str(target),
         ]

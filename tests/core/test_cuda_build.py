@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 KERNELS = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
 MOST_REGISTERS = 128
 # 42 planes, for weights up to 2**40, are 84 registers.
-EXCEPTIONS = {"Ballots<42": 224, "Coded<24": 160}
+EXCEPTIONS = {"MaskedVote<42": 224, "Coded<24": 160}
 
 
 def modules():
@@ -74,7 +74,7 @@ REFUSED = [
     ("update_tensors", ([(2, A, 64, A, ODD)], 1.0, 0.1), "mask must be aligned to 8 bytes"),
     ("majority", ([(0, 0)], None, 64, 0, 0, 0, 0, A, 0), "words must be an address"),
     ("majority", ([(A, ODD)], None, 64, 0, 0, 0, 0, A, 0), "masks must be aligned"),
-    ("majority", ([(A, 0)], [1, 2], 64, 0, 0, 0, 0, A, 0), "weights must be one a voter, got 2"),
+    ("majority", ([(A, 0)], [1, 2], 64, 0, 0, 0, 0, A, 0), "weights must be one per voter, got 2"),
     ("majority", ([(A, 0), (A, 0)], [2**40, -1], 64, 0, 0, 0, 0, A, 0), r"weights must be at most 2\*\*40 in sum"),
     ("majority", ([(A, 0)], [-(2**63)], 64, 0, 0, 0, 0, A, 0), r"weights must be at most 2\*\*40 in sum"),
     ("majority", ([(A, 0)], None, 64, 4, 0, 0, 0, A, 0), "tie must be 0 .. 3"),
@@ -94,7 +94,7 @@ REFUSED = [
     ("local_majorities", (ROWS, [0, 1], [3], 100, 0, 0, 0, (A, 0, 1, 2, 0)), "members must be partition indices"),
     ("local_majorities", (ROWS, [0, 2, 1], [0], 100, 0, 0, 0, (A, 0, 2, 2, 0)), "first must be"),
     ("local_majorities", (ROWS, [0, 1], [0, 1], 100, 0, 0, 0, (A, 0, 1, 2, 0)), "first must be offsets into members"),
-    ("local_majorities", (ROWS, [0, 1], [0], 100, 0, 0, 0, (A, 0, 2, 2, 0)), "out must be one row a worker, got 2"),
+    ("local_majorities", (ROWS, [0, 1], [0], 100, 0, 0, 0, (A, 0, 2, 2, 0)), "out must be one row per worker, got 2"),
     ("local_majorities", (ROWS, [0, 1, 1], [0], 100, 0, 0, 0, (A, 0, 2, 2, 0)), "out must be masked"),
     ("local_majorities", (ROWS, [0, 1, 2], [0, 1], 100, 0, 0, 0, (A, 0, 2, 1, 0)), "out must be rows that do not"),
     ("coded_majority", (ROWS, [], [], 100, 0, 0, 0, A, 0), "first must be offsets into members"),
@@ -176,7 +176,7 @@ def test_the_cuda_runtime_is_inside_and_hidden():
 
 def report(source: Path) -> str:
     """What ptxas said of a file when it was built, or says now."""
-    sources = [*(ROOT / "csrc" / "cuda").iterdir(), ROOT / "csrc" / "cpu" / "kernels.h"]
+    sources = [*(ROOT / "csrc" / "cuda").iterdir(), *(ROOT / "csrc").glob("*.h"), *(ROOT / "csrc" / "plan").glob("*.h")]
     newest = max(path.stat().st_mtime for path in sources)
     for kept in ROOT.glob(f"build/*/ptxas/{source.name}.o.txt"):
         if kept.stat().st_mtime >= newest:

@@ -134,10 +134,10 @@ def test_a_wrong_naive_way_is_caught(function, operation, pool, monkeypatch):
     assert caught == 1 if have("torch") else caught <= 1
 
 
-@pytest.mark.parametrize("function", ["pack_tensors", "update_tensors", "accumulate", "checksum", "unpack"])
+@pytest.mark.parametrize("function", ["pack_addresses", "update_addresses", "accumulate", "checksum", "unpack"])
 def test_a_wrong_native_call_is_caught(function, pool, monkeypatch):
     """One that does nothing: buffers keep what they held."""
-    operations = {"accumulate": "Tally", "pack_tensors": "momentum", "update_tensors": "unpack + update"}
+    operations = {"accumulate": "Tally", "pack_addresses": "momentum", "update_addresses": "unpack + update"}
     case = next(c for c in all_cases(200) if c.id.startswith(operations.get(function, function)))
     monkeypatch.setattr(cpu, function, lambda *args, **kwargs: 0)
     with pytest.raises(AssertionError):

@@ -17,6 +17,8 @@ from electioncode.lab.bench.case import Bound, Case, Way, copy, equal, read, rew
 from electioncode.lab.bench.pool import LINE, Pool, Slots
 from electioncode.lab.machine import have
 
+_FLOAT32 = 2  # as the core numbers dtypes
+
 
 def _resnet18_shapes() -> list[tuple[int, ...]]:
     shapes: list[tuple[int, ...]] = [(64, 3, 3, 3), (64,), (64,)]
@@ -158,12 +160,19 @@ class _Model:
         }
         self.gradients, self.momenta, self.params = (lists.get(t, []) for t in ("gradients", "momenta", "parameters"))
         self.slots = slots[0]
+        self.steps = [
+            [(_FLOAT32, g.ctypes.data, v.ctypes.data, g.size) for g, v in zip(gradients, momenta, strict=True)]
+            for gradients, momenta in zip(self.gradients, self.momenta, strict=True)
+        ]
+        self.updates = [[(_FLOAT32, p.ctypes.data, p.size) for p in params] for params in self.params]
         self.first = np.cumsum([0] + [words_for(size) for size in self.sizes])
         self.words = np.zeros(int(self.first[-1]), dtype=np.uint64)
 
     def pack(self, slot: int) -> bool:
-        g, v, beta = self.gradients[slot], self.momenta[slot], naive.MOMENTUM
-        return cpu.pack_tensors(g, v, beta, 1 - beta, False, self.words, None, 0, 0, 0, 0, 0, 0)
+        beta = naive.MOMENTUM
+        return cpu.pack_addresses(
+            self.steps[slot], beta, 1 - beta, False, self.words, None, 0, 0, 0, 0, 0, 0, None
+        )
 
     def signs(self, i: int) -> np.ndarray:
         return self.words[self.first[i] : self.first[i + 1]]
@@ -237,7 +246,7 @@ def _update(d: int) -> Case:
         m.words[:] = np.random.default_rng(0).integers(0, 2**64, m.words.size, dtype=np.uint64)
         for i, size in enumerate(m.sizes):
             as_votes(m.signs(i), size)
-        return m, lambda slot: cpu.update_tensors(m.params[slot], m.words, None, decay, -naive.LR)
+        return m, lambda slot: cpu.update_addresses(m.updates[slot], m.words, None, decay, -naive.LR)
 
     def ours(pool: Pool) -> Bound:
         m, update = setup(pool)

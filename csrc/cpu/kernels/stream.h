@@ -1,0 +1,16 @@
+// Stores that pass the cache by: what is written is not read first, and does not push out what is still needed.
+// For results larger than the cache that would hold them.
+
+// How many words lie between p and the next place where a vector is aligned.
+static inline std::size_t words_to_alignment(const Word* p) {
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(p) / sizeof(Word) % kVecWords;
+    return past ? kVecWords - past : 0;
+}
+
+static inline void copy_streaming(const Word* from, Word* to, std::size_t n) {
+    std::size_t w = words_to_alignment(to);
+    if (w > n) w = n;
+    if (w > 0) std::memcpy(to, from, w * sizeof(Word));
+    for (; w + kVecWords <= n; w += kVecWords) stream(to + w, load(from + w));
+    if (w < n) std::memcpy(to + w, from + w, (n - w) * sizeof(Word));
+}

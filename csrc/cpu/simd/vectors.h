@@ -1,0 +1,33 @@
+// What a Vec does by the operators of the compiler; in scalar.h it is a Word.
+
+constexpr std::size_t kVecWords = sizeof(Vec) / sizeof(Word);
+
+static inline Vec load(const Word* p) {
+    Vec a;
+    std::memcpy(&a, p, sizeof a);
+    return a;
+}
+static inline void store(Word* p, Vec a) { std::memcpy(p, &a, sizeof a); }
+static inline Vec bit_and(Vec a, Vec b) { return a & b; }
+static inline Vec bit_or(Vec a, Vec b) { return a | b; }
+static inline Vec bit_xor(Vec a, Vec b) { return a ^ b; }
+static inline Vec bit_not(Vec a) { return ~a; }
+static inline Vec and_not(Vec a, Vec b) { return a & ~b; }
+
+#ifndef __AVX512F__  // which has ternary logic and masks
+static inline Vec or_not(Vec a, Vec b) { return a | ~b; }
+static inline Vec xor3(Vec a, Vec b, Vec c) { return a ^ b ^ c; }
+
+static inline Vec load_part(const Word* p, std::size_t n) {
+    if (kVecWords == 1) return load(p);
+    Word part[kVecWords] = {};
+    std::memcpy(part, p, n * sizeof(Word));
+    return load(part);
+}
+static inline void store_part(Word* p, Vec a, std::size_t n) {
+    if (kVecWords == 1) return store(p, a);
+    Word part[kVecWords];
+    store(part, a);
+    std::memcpy(p, part, n * sizeof(Word));
+}
+#endif
