@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
 
@@ -53,30 +53,34 @@ def expected(code: ec.AllocationCode, x: np.ndarray, step: int, silent: set[int]
 
 
 class Tampering:
-    """A transport that sends something else; this process's own messages only."""
+    """A transport on which some of this process's workers, or all, send something else.
 
-    def __init__(self, inner, change: Callable) -> None:
-        self.inner, self.change, self.before = inner, change, None
+    Args:
+        inner: the transport that carries the messages.
+        change: (message, this worker's message before) -> what is sent in its place, None for nothing. Without a
+            change everybody is honest.
+        workers: those that do it; all of this process unless given.
+    """
+
+    def __init__(self, inner, change: Callable | None = None, workers: Container[int] | None = None) -> None:
+        self.inner, self.change, self.dishonest = inner, change, workers
+        self.before: dict[int, bytes] = {}
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
-
-    def exchange(self, messages, max_bytes, decode):
-        return self.inner.exchange(self._changed(messages), max_bytes, decode)
 
     @property
     def device(self):
         return self.inner.device
 
-    def _changed(self, messages):
+    def exchange(self, messages, max_bytes, decode):
         sent = {}
         for worker, message in messages.items():
-            now = bytes(np.asarray(message))
-            changed = self.change(now, self.before)
-            self.before = now
-            if changed is not None:
-                sent[worker] = changed
-        return sent
+            sent[worker] = now = bytes(np.asarray(message))
+            if self.change and (self.dishonest is None or worker in self.dishonest):
+                sent[worker] = self.change(now, self.before.get(worker))
+            self.before[worker] = now
+        return self.inner.exchange({w: m for w, m in sent.items() if m is not None}, max_bytes, decode)
 
 
 class Failing:
