@@ -25,7 +25,7 @@ POLICIES = ("plus", "minus", "random", "abstain")
 
 
 def oracle(code, x, *, tie="plus", zero="plus", nan="raise", seed=0, step=0, attacks_by=None, left_out=()):
-    """The winner as (+1, -1, 0): two votes, written down as they are defined."""
+    """Return the winner as +1, -1 and 0: two votes, written down as they are defined."""
     d = x.shape[1]
     partitions = [reference.pack(x[p], zero, nan, seed, step, stream=p) for p in range(code.num_partitions)]
     messages = []
@@ -112,7 +112,7 @@ def test_packed_votes_may_be_cast_with_and_without_masks(masked):
 
 
 def tally_process(code, worker, x, **policies):
-    """What a process with this one worker sends."""
+    """Return what a process with this one worker sends."""
     sent = {}
 
     class OneWorker:
@@ -298,7 +298,7 @@ def test_cast_errors_leave_the_step_as_it_was():
 
 @pytest.mark.parametrize("workers", [(), (0,), (0, 1)])
 def test_nan_in_a_cast_can_be_cast_again(workers):
-    """At a server-like, a single-worker and an all-workers process."""
+    """It can at a server, which holds no partition, at a single worker, and in a process of all workers."""
 
     class Some:
         num_workers = 2

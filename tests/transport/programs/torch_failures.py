@@ -45,7 +45,7 @@ def garbage(topology: str) -> None:
 
 
 def malformed_mail() -> None:
-    """Bytes that are no message of this transport: short, with another header, of another round."""
+    """Bytes that are not a message of this transport count as no message: short, or with another header or round."""
     t = transport("allgather")
     peers = [r for r in range(t.num_workers) if r != 1]
     wrong = [b"", b"x", bytes(16), gloo.HEADER.pack(0, 8) + bytes(8), gloo.HEADER.pack(2**64 - 1, 2**64 - 3)]
@@ -159,7 +159,7 @@ def silent_for_long() -> None:
 
 
 def silent_server() -> None:
-    """Workers do not wait for ever; the result that comes late is not taken for the next one."""
+    """Workers do not wait forever; the result that comes late is not taken for the next one."""
     code = ec.uncoded(dist.get_world_size() - 1)
     x, y = gradients(code, D, 0), gradients(code, D, 1)
     server = dist.get_rank() == 0

@@ -47,7 +47,7 @@ def by_collectives(topology: str) -> None:
 
 
 def equal(topology: str) -> None:
-    """Every code, policy, size and attack: in all processes the bits of the in-process election."""
+    """Every process gets the bits of the in-process election, for every code, policy, size and attack."""
     n = workers(topology)
     liars = {0: attacks.reverse(), n - 1: attacks.random(seed=3)}
     policies = (("plus", "plus"), ("random", "random"), ("abstain", "abstain"), ("minus", "random"))
@@ -63,7 +63,7 @@ def equal(topology: str) -> None:
 
 
 def bytes_on_the_wire(topology: str, own_header: bool = True) -> None:
-    """What a process sends and receives, as the documentation says."""
+    """A process sends and receives as many bytes as the documentation says."""
     n, d = workers(topology), 64 * 5 * 3 * 4 * 10
     size = frame.frame_bytes(d)
     with Election(ec.uncoded(n), transport(topology)) as election:
@@ -127,7 +127,7 @@ def kinds_of_messages() -> None:
 
 
 def verified(topology: str) -> None:
-    """A rank that holds another result is named to the others, and told so itself."""
+    """A rank with a different result is named to the others, and is told so itself."""
     t = transport(topology, verify_every=2)
     odd = dist.get_world_size() - 1
 
