@@ -43,7 +43,7 @@ __all__ = [
     "deterministic", "disagreement", "failure_rate", "frame", "instruction_set", "instruction_sets",
     "local_majorities", "majority", "num_threads", "pack", "plan", "reference", "repetition", "schemes",
     "set_instruction_set", "set_num_threads", "synchronize", "tolerance", "transport", "uncoded",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:  # what needs torch

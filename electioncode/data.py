@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from electioncode.codes import AllocationCode
 from electioncode.core import integer
 
 if TYPE_CHECKING:
     import torch
-
-    from electioncode.codes import AllocationCode
 
 # The last word of the Philox counter: one stream per purpose.
 _SHUFFLE, _AUGMENT, _TORCH, _LOADER = 0, 1, 2, 3
@@ -31,8 +30,7 @@ def _philox(function: str, seed: int, step: int, partition: int, purpose: int) -
     for name, value in (("seed", seed), ("step", step), ("partition", partition)):
         integer(function, name, value, 0, _LARGEST_KEY)
     return np.random.Philox(
-        key=np.array([seed, step], dtype=np.uint64),
-        counter=np.array([0, 0, partition, purpose], dtype=np.uint64),
+        key=np.array([seed, step], dtype=np.uint64), counter=np.array([0, 0, partition, purpose], dtype=np.uint64)
     )
 
 

@@ -28,7 +28,6 @@ from electioncode.core.checks import (
     TIE,
     ZERO,
     choice,
-    fraction,
     integer,
     key,
     number,

@@ -43,9 +43,7 @@ def pack_addresses(
     split: tuple[float, float] | None,
 ) -> bool: ...
 def unpack(words: Words, mask: Words | None, out: Floats | npt.NDArray[np.int8]) -> None: ...
-def update_tensors(
-    params: Sequence[Floats], words: Words, mask: Words | None, decay: float, step: float
-) -> None: ...
+def update_tensors(params: Sequence[Floats], words: Words, mask: Words | None, decay: float, step: float) -> None: ...
 def update_addresses(
     params: Sequence[tuple[int, int, int]],  # dtype, parameters, d
     words: Words,
@@ -98,13 +96,7 @@ def disagreement(
     d: int,
 ) -> npt.NDArray[np.int64]: ...
 def accumulate(
-    words: Words,
-    mask: Words | None,
-    kind: int,
-    sums: Sequence[Words],
-    pending: Sequence[Words],
-    rest: Words,
-    d: int,
+    words: Words, mask: Words | None, kind: int, sums: Sequence[Words], pending: Sequence[Words], rest: Words, d: int
 ) -> None: ...
 def counters_majority(
     rows: Sequence[Words],

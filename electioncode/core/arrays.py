@@ -208,23 +208,21 @@ class Device:
     def __init__(self, device: torch.device) -> None:
         import torch
 
+        self._torch = torch
         self.torch_device = device
         self.index: int = torch.cuda.current_device() if device.index is None else device.index
-        self._cuda = torch.cuda
 
     def stream(self) -> int:
         """Return the handle of torch's current stream."""
-        return self._cuda.current_stream(self.torch_device).cuda_stream
+        return self._torch.cuda.current_stream(self.torch_device).cuda_stream
 
     def pinned(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         """Make a tensor in host memory that the device reads and writes itself."""
-        import torch
-
-        return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
+        return self._torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
 
     def wait(self) -> None:
         """Wait until all that was queued on the current stream is done."""
-        self._cuda.current_stream(self.torch_device).synchronize()
+        self._torch.cuda.current_stream(self.torch_device).synchronize()
 
 
 def is_traced(torch: Any, a: Any) -> bool:

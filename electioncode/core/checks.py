@@ -59,13 +59,6 @@ def number(function: str, argument: str, value: Any, low: Any, high: Any = math.
     return x
 
 
-def fraction(function: str, argument: str, value: float) -> float:
-    """Return a momentum coefficient: at least 0 and below 1."""
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"{function}: {argument} must be at least 0 and below 1, got {value}")
-    return value
-
-
 def key(function: str, **words: int) -> tuple[int, ...]:
     """Return the 32-bit words of a random stream, checked."""
     for name, value in words.items():

@@ -114,9 +114,7 @@ class CudaOps:
         """Update (dtype, parameters, d); the caller guarantees that the addresses are on this device."""
         self._call(self.native.update_tensors, self._with_words(params, words, mask), decay, step)
 
-    def majority(
-        self, words: Any, masks: Any, weights: Sequence[int] | None, d: int, tie: int, *arguments: Any
-    ) -> Any:
+    def majority(self, words: Any, masks: Any, weights: Sequence[int] | None, d: int, tie: int, *arguments: Any) -> Any:
         *keys, out, out_mask, count_differences = arguments
         to, voters = self._result(out, out_mask, d), self._voters(words, masks, words_for(d))
         self._call(self.native.majority, voters, weights, d, tie, *keys, *to)

@@ -7,12 +7,12 @@ from typing import Any
 from electioncode.core import _core
 
 try:
-    from electioncode.core import _cuda as _cuda_module
+    from electioncode.core import _cuda
+
+    cuda: Any = _cuda
+    why_no_cuda = ""
 except ImportError as error:  # built without it, or its libraries are missing
-    cuda: Any = None
-    why_no_cuda = str(error)
-else:
-    cuda, why_no_cuda = _cuda_module, ""
+    cuda, why_no_cuda = None, str(error)
 
 cpu: Any = _core  # untyped, since arguments are handed over by the tuple
 checksum = _core.checksum

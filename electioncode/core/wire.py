@@ -95,18 +95,13 @@ def decode(buffer: Any, *, d: int | None = None, step: int | None = None, sender
     if raw.size < HEADER_BYTES:
         raise FrameError(f"frame: at least {HEADER_BYTES} bytes expected, got {raw.size}")
     magic, version, planes, coordinates, its_step, its_sender, reserved = _HEADER.unpack_from(raw.data, 0)
-    if magic != MAGIC:
-        raise FrameError(f"frame: magic must be {MAGIC!r}, got {magic!r}")
-    if version != VERSION:
-        raise FrameError(f"frame: version must be {VERSION}, got {version}")
+    fixed = (("magic", magic, MAGIC), ("version", version, VERSION), ("reserved bytes", reserved, 0))
+    given = (("d", coordinates, d), ("step", its_step, step), ("sender", its_sender, sender))
+    for name, value, expected in (*fixed, *given):
+        if expected is not None and value != expected:
+            raise FrameError(f"frame: {name} must be {expected!r}, got {value!r}")
     if planes not in (1, 2):
         raise FrameError(f"frame: planes must be 1 or 2, got {planes}")
-    if reserved:
-        raise FrameError(f"frame: reserved bytes must be 0, got {reserved:#x}")
-    expectations = (("d", coordinates, d), ("step", its_step, step), ("sender", its_sender, sender))
-    for name, value, expected in expectations:
-        if expected is not None and value != expected:
-            raise FrameError(f"frame: {name} must be {expected}, got {value}")
     size = frame_bytes(coordinates, planes)
     if raw.size != size:
         shape = f"d = {coordinates} and {planes} planes"

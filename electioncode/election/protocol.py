@@ -8,25 +8,23 @@ Byzantine workers send any message.)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 
 from electioncode import core
 from electioncode.codes import AllocationCode
 from electioncode.election.quorum import ElectionStats, QuorumError, Refusals, least_messages
-from electioncode.schemes import MajorityDecoder, Scheme, sign_vote
-from electioncode.votes import FrameError, PackedSigns, check_same, frame
-
-if TYPE_CHECKING:
-    from electioncode.schemes import Format
-    from electioncode.transport import Transport
+from electioncode.schemes import Format, MajorityDecoder, Scheme, sign_vote_by
+from electioncode.transport import Transport
+from electioncode.votes import FrameError, PackedSigns, Policies, check_same, frame
 
 Attack = Callable[..., Any]  # attack(message, worker=, step=)
 Coalition = Callable[[Mapping[int, Any], int], Mapping[int, Any]]  # coalition(honest messages, step)
 
 
-class Election:
+class Election(AbstractContextManager["Election"]):
     """One vote per step over k partitions, which n workers hold by an allocation code.
 
     Args:
@@ -78,7 +76,7 @@ class Election:
         coalition: Coalition | None = None,
     ) -> None:
         if isinstance(scheme, AllocationCode):
-            scheme = sign_vote(scheme, tie, zero, nan, seed, who="Election")
+            scheme = sign_vote_by(scheme, Policies.checked("Election", tie, zero, nan, seed))
         elif (tie, zero, nan, seed) != ("plus", "plus", "raise", 0):
             raise ValueError("Election: tie, zero, nan and seed must be given to the scheme, not to its election")
         n = scheme.code.num_workers
@@ -187,12 +185,9 @@ class Election:
             raise ValueError(f"resolve: partitions {missing} are not cast yet in step {self.step}")
         if d is not None and self._d is not None and d != self._d:
             raise ValueError(f"resolve: d must be {self._d} as in the casts, got {d}")
-        d = self._d if d is None else int(d)
-        if d is None:
+        if d is None and self._d is None:
             raise ValueError("resolve: d must be given where this process casts nothing")
-        if d < 0:
-            raise ValueError(f"resolve: d must be at least 0, got {d}")
-        return d
+        return core.integer("resolve", "d", self._d if d is None else d, 0)
 
     def _messages(self, d: int) -> list[tuple[int, Any]]:
         """Return what the workers of this process send, the Byzantine ones in their own way."""
@@ -243,9 +238,6 @@ class Election:
     def close(self) -> None:
         """Close the transport."""
         self.transport.close()
-
-    def __enter__(self) -> Election:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

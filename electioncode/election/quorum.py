@@ -1,18 +1,16 @@
-"""Who took part in a vote: statistics, and the refusal that takes a result's place where too few did."""
+"""Note who took part in a vote, and refuse the vote where too few did."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from electioncode.codes import AllocationCode
 from electioncode.core import FrameError
-from electioncode.votes import PackedSigns, frame, reference
-
-if TYPE_CHECKING:
-    from electioncode.codes import AllocationCode
+from electioncode.votes import frame, pack
 
 _REMEMBERED = 1000  # steps
 
@@ -65,21 +63,21 @@ class ElectionStats:
     bytes_received: int = 0
 
     def note_missing(self, step: int, reasons: Mapping[int, str]) -> None:
-        """Counts the abstentions of one step: worker -> why."""
+        """Count the abstentions of one step: worker -> why."""
         for worker in reasons:
             self.abstentions[worker] = self.abstentions.get(worker, 0) + 1
         self.reasons.update(reasons)
         self.note_step(step, reasons)
 
     def note_step(self, step: int, missing: Iterable[int]) -> None:
-        """Remembers who was missing in one step."""
+        """Remember who was missing in one step."""
         self.missing[step] = tuple(sorted(missing))
         while len(self.missing) > _REMEMBERED:
             del self.missing[next(iter(self.missing))]
 
 
 def least_messages(quorum: int | str | None, code: AllocationCode, tie: str) -> int | None:
-    """The argument `quorum` of an Election as a number; None: any number will do."""
+    """Return the argument `quorum` of an Election as a number; None: any number will do."""
     n = code.num_workers
     if quorum is None:
         return None
@@ -106,9 +104,9 @@ class Refusals:
 
     def encode(self, missing: Iterable[int], *, step: int, on_device: bool) -> np.ndarray:
         """Return the refusal; where results have no header, one byte longer than a multiple of 8, as no vote is."""
-        came = np.ones(self.num_workers, dtype=bool)
-        came[list(missing)] = False
-        refusal = frame.encode(PackedSigns(reference.to_words(came), came.size), step=step, sender=frame.REFUSED)
+        came = np.ones(self.num_workers, dtype=np.float32)
+        came[list(missing)] = -1
+        refusal = frame.encode(pack(came), step=step, sender=frame.REFUSED)
         return np.append(refusal, np.uint8(0)) if on_device else refusal
 
     def decode(self, result: Any, *, step: int, on_device: bool) -> tuple[int, ...] | None:
@@ -120,4 +118,4 @@ class Refusals:
             came = frame.decode(memoryview(host)[: self.num_bytes], d=self.num_workers, step=step, sender=frame.REFUSED)
         except FrameError:
             return None
-        return tuple(np.flatnonzero(~reference.to_bits(came.words, came.d)).tolist())
+        return tuple(np.flatnonzero(came.unpack(np.int8) < 0).tolist())

@@ -30,11 +30,11 @@ except ImportError as error:
     raise ImportError("electioncode.hooks needs PyTorch: pip install 'electioncode[torch]'") from error
 
 from electioncode import core
-from electioncode.codes import AllocationCode, uncoded
+from electioncode.codes import AllocationCode
 from electioncode.core import words_for
 from electioncode.hooks.exchange import exchange, message_device
 from electioncode.hooks.layout import Layout, ParameterSlot
-from electioncode.hooks.voter import SPARSE, BucketRound, BucketVote, BucketVoter
+from electioncode.hooks.voter import SPARSE, BucketRound, BucketVote, BucketVoter, code_of
 from electioncode.hooks.voters import voter_of
 from electioncode.transport import check_digests
 from electioncode.votes import PackedSigns, Policies, check_same
@@ -93,7 +93,7 @@ class MajorityVoteState:
         byzantine: Mapping[int, Callable[..., PackedSigns]] | None = None,
         allow_grad_scaler: bool = False,
     ) -> None:
-        self.momentum = core.fraction("MajorityVoteState", "momentum", momentum)
+        self.momentum = core.number("MajorityVoteState", "momentum", momentum, 0, 1, "[)")
         self.policies = Policies.checked("MajorityVoteState", tie, zero, nan, seed)
         self.min_size = core.integer("MajorityVoteState", "min_size", min_size, 0)
         self.verify_every = core.integer("MajorityVoteState", "verify_every", verify_every, 0)
@@ -108,17 +108,14 @@ class MajorityVoteState:
         self.bytes_sent = 0  # of votes and dense averages, to other ranks
         self.momentum_buffers: dict[int, dict[str, torch.Tensor]] = {}
         self.group = _group_of(model) if group is None else group
-        self.code = uncoded(dist.get_world_size(self.group)) if code is None else code
+        self.code = code_of(self.group, code, "MajorityVoteState")
         self.bind(model)
 
     def bind(self, model: torch.nn.Module) -> None:
         """Take the parameters of a model; after unpickling, before the hook is registered."""
         self.group = _group_of(model) if self.group is None else self.group
-        n, code = dist.get_world_size(self.group), self.code
-        if code.num_workers != n:
-            raise ValueError(
-                f"MajorityVoteState: code must have a worker for each of the {n} ranks, got {code.num_workers}"
-            )
+        code = code_of(self.group, self.code, "MajorityVoteState")
+        n = code.num_workers
         self.rank = dist.get_rank(self.group)
         self.partitions: tuple[int, ...] = code.partitions(self.rank)
         loads = [len(code.partitions(i)) for i in range(n)]
@@ -142,16 +139,8 @@ class MajorityVoteState:
         self._looked_for_scaler = 0
 
     def _new_voter(self) -> BucketVoter:
-        return voter_of(
-            list(self._slots.values()),
-            self._bucket_vote,
-            self.rank,
-            self.partitions,
-            self.momentum_buffers,
-            self.momentum,
-            self.min_size,
-            self.byzantine,
-        )
+        own = self.rank, self.partitions, self.momentum_buffers, self.momentum, self.min_size, self.byzantine
+        return voter_of(list(self._slots.values()), self._bucket_vote, *own)
 
     @contextmanager
     def partition(self, partition: int) -> Iterator[None]:
@@ -267,11 +256,6 @@ class MajorityVoteState:
         (inbox, future, step), self._verifying = self._verifying, None
         future.wait()
         check_digests({r: bytes(d) for r, d in enumerate(inbox.cpu().numpy())}, self.rank, step)
-
-    def verify(self) -> None:
-        """Compare the winners of the last step now, if verify_every hits it; all ranks call this together."""
-        self._start_to_verify()
-        self._finish_verifying()
 
     # checkpoints
 

@@ -18,7 +18,10 @@ def exchange(message: torch.Tensor, group: Any, one_for_each: bool = False) -> t
     the message does, or where the group can take it from no other place.
     """
     n, device = dist.get_world_size(group), message_device(group, message.device)
-    own = message if device == message.device else _host(message).to(device)
+    own = message
+    if device != message.device:  # over the host
+        backend: Any = core.backend_of(message, "majority_vote_hook")
+        own = torch.from_numpy(backend.host(message).view(np.int64)).to(device)
     outgoing = [m.view(torch.uint8) for m in (own.unbind() if one_for_each else [own] * n)]
     inbox = torch.empty((n, outgoing[0].numel()), dtype=torch.uint8, device=device)
     return inbox, dist.all_to_all(list(inbox.unbind()), outgoing, group=group, async_op=True)
@@ -40,8 +43,3 @@ def to_words(inbox: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type == "cpu":
         return words.cpu()
     return core.backend_on(device).adopt(words.numpy().view(np.uint64))
-
-
-def _host(message: torch.Tensor) -> torch.Tensor:
-    backend: Any = core.backend_of(message, "majority_vote_hook")
-    return torch.from_numpy(backend.host(message).view(np.int64))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 try:
@@ -28,10 +29,10 @@ except ImportError as error:
     ) from error
 
 from electioncode import core
-from electioncode.codes import AllocationCode, uncoded
+from electioncode.codes import AllocationCode
 from electioncode.hooks.exchange import exchange, to_words
 from electioncode.hooks.layout import Layout, ParameterSlot
-from electioncode.hooks.voter import BucketRound, BucketVote
+from electioncode.hooks.voter import BucketRound, BucketVote, code_of
 from electioncode.hooks.voters import voter_of
 from electioncode.votes import PackedSigns, Policies
 
@@ -69,14 +70,10 @@ class ReplicaVote:
         seed: int = 0,
         byzantine: Mapping[int, Callable[..., PackedSigns]] | None = None,
     ) -> None:
-        self._momentum = core.fraction("ReplicaVote", "momentum", momentum)
+        self._momentum = core.number("ReplicaVote", "momentum", momentum, 0, 1, "[)")
         policies = Policies.checked("ReplicaVote", tie, zero, nan, seed)
-        n = dist.get_world_size(group)
-        self.code = uncoded(n) if code is None else code
-        if self.code.num_workers != n:
-            raise ValueError(
-                f"ReplicaVote: code must have a worker for each of the {n} replicas, got {self.code.num_workers}"
-            )
+        self.code = code_of(group, code, "ReplicaVote")
+        n = self.code.num_workers
         if max(len(self.code.partitions(i)) for i in range(n)) > 1:
             raise ValueError("ReplicaVote: code must give each replica one partition at most; use a repetition code")
         self.group = group
@@ -92,13 +89,7 @@ class ReplicaVote:
         for index, (name, module) in enumerate(modules.items()):
             self.steps[name] = 0
             _sum_plainly(module)
-            module.set_all_reduce_hook(self._hook(index, name))
-
-    def _hook(self, index: int, name: str) -> Callable[[torch.Tensor], None]:
-        def vote(shard: torch.Tensor) -> None:
-            self._vote(index, name, shard)
-
-        return vote
+            module.set_all_reduce_hook(partial(self._vote, index, name))
 
     @torch.no_grad()
     def _vote(self, index: int, name: str, shard: torch.Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -41,25 +42,14 @@ class Layout:
     """One bucket: the elements and words of each voted parameter, and the elements of what stays dense."""
 
     def __init__(self, slots: Sequence[ParameterSlot], min_size: int) -> None:
-        self.slots: list[ParameterSlot] = []
-        self.parts: list[slice] = []
-        self.words: list[slice] = []
-        self.dense: list[slice] = []
         self._sizes = [slot.parameter.numel() for slot in slots]
-        self._voted: list[int] = []
-        element = word = 0
-        for number, (slot, size) in enumerate(zip(slots, self._sizes, strict=True)):
-            part = slice(element, element + size)
-            element += size
-            if size < min_size:
-                self.dense.append(part)
-                continue
-            self._voted.append(number)
-            self.slots.append(slot)
-            self.parts.append(part)
-            self.words.append(slice(word, word + words_for(size)))
-            word += words_for(size)
-        self.num_words = word
+        self._voted = [number for number, size in enumerate(self._sizes) if size >= min_size]
+        parts = _one_after_the_other(self._sizes)
+        self.slots = [slots[number] for number in self._voted]
+        self.parts = [parts[number] for number in self._voted]
+        self.words = _one_after_the_other([words_for(self._sizes[number]) for number in self._voted])
+        self.dense = [part for part, size in zip(parts, self._sizes, strict=True) if size < min_size]
+        self.num_words = self.words[-1].stop if self.words else 0
         self.dense_sizes = [part.stop - part.start for part in self.dense]
         self.all_flags = full_mask(len(self.slots))  # one bit per parameter
         self.num_flags = self.all_flags.size
@@ -102,6 +92,11 @@ class Layout:
         words, mask = votes.numpy()
         planes = [words & valid] if mask is None else [words & valid, mask & valid]
         return int(core.checksum(np.concatenate(planes)))
+
+
+def _one_after_the_other(sizes: Sequence[int]) -> list[slice]:
+    ends = [0, *accumulate(sizes)]
+    return [slice(first, end) for first, end in pairwise(ends)]
 
 
 def memory_order(t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
-from electioncode.core import words_for
-from electioncode.core.tensors import MomentumRule, RandomStream, pack_tensors
+from electioncode.codes import AllocationCode, uncoded
+from electioncode.core import tensors
 from electioncode.hooks.exchange import exchange, to_words
 from electioncode.hooks.layout import Layout, ParameterSlot, memory_order
 from electioncode.votes import PackedSigns, Policies
@@ -26,6 +28,15 @@ SPARSE = (
 )
 
 
+def code_of(group: Any, code: AllocationCode | None, who: str) -> AllocationCode:
+    """Return the code (None: uncoded), which must have a worker for each rank of the group."""
+    n = dist.get_world_size(group)
+    if code is not None and code.num_workers != n:
+        raise ValueError(f"{who}: code must have a worker for each of the {n} ranks, got {code.num_workers}")
+    return uncoded(n) if code is None else code
+
+
+@dataclass(frozen=True)
 class BucketVote:
     """How n ranks vote on a bucket: the format of a message, and the majorities of encoder and decoder.
 
@@ -34,10 +45,9 @@ class BucketVote:
     message can be malformed.
     """
 
-    def __init__(self, num_ranks: int, policies: Policies, masked: bool) -> None:
-        self.num_ranks = num_ranks
-        self.policies = policies
-        self.masked = masked
+    num_ranks: int
+    policies: Policies
+    masked: bool
 
     def message_words(self, layout: Layout) -> int:
         """Return the number of words in a message."""
@@ -64,75 +74,52 @@ class BucketVote:
         return PackedSigns(winner, 64 * layout.num_words)
 
 
+@dataclass
 class BucketVoter(ABC):
-    """What one rank votes. Momentum belongs to the caller; casts are kept until the step ends.
+    """What one rank votes. Momentum belongs to the caller; casts are kept until the step ends."""
 
-    Args:
-        device: where votes are packed and counted.
-        slots: the parameters of the model.
-        vote: the rules that all ranks share.
-        rank: this rank.
-        partitions: those of this rank.
-        momentum_buffers: partition -> parameter name -> momentum, filled here.
-        momentum: its coefficient, in [0, 1).
-        min_size: parameters of fewer elements are not voted on.
-        attacks: rank -> attack.
-    """
-
-    def __init__(
-        self,
-        device: torch.device,
-        slots: list[ParameterSlot],
-        vote: BucketVote,
-        rank: int,
-        partitions: tuple[int, ...],
-        momentum_buffers: dict[int, dict[str, torch.Tensor]],
-        momentum: float,
-        min_size: int,
-        attacks: Mapping[int, Callable[..., PackedSigns]],
-    ) -> None:
-        self.vote = vote
-        self.rank = rank
-        # Partition -> what it voted on the whole model, for the partitions of this step that came before the last.
-        self.casts: dict[int, Any] = {}
-        self._device = device
-        self._slots = slots
-        self._policies = vote.policies
-        self._partitions = partitions
-        self._momentum_buffers = momentum_buffers
-        self._momentum, self._min_size, self._attacks = momentum, min_size, attacks
-        self._total_words = sum(words_for(slot.parameter.numel()) for slot in slots)
+    device: torch.device  # where votes are packed and counted
+    slots: list[ParameterSlot]
+    vote: BucketVote
+    rank: int
+    partitions: tuple[int, ...]  # those of this rank
+    momentum_buffers: dict[int, dict[str, torch.Tensor]]  # partition -> parameter name -> momentum, filled here
+    momentum: float
+    min_size: int  # parameters of fewer elements are not voted on
+    attacks: Mapping[int, Callable[..., PackedSigns]]
+    # Partition -> what it voted on the whole model, for the partitions of this step that came before the last.
+    casts: dict[int, Any] = field(default_factory=dict)
 
     @torch.no_grad()
     def cast(self, partition: int, step: int) -> None:
         """Pack the gradients that the parameters hold, and clear them."""
         grads: list[torch.Tensor | None] = []
-        for slot in self._slots:
+        for slot in self.slots:
             grad = slot.parameter.grad
             if grad is not None and grad.is_sparse:
                 raise ValueError(SPARSE)
-            counts = grad is not None and slot.parameter.numel() >= self._min_size
-            grads.append(memory_order(grad, slot.parameter).to(self._device) if counts and grad is not None else None)
+            counts = grad is not None and slot.parameter.numel() >= self.min_size
+            grads.append(memory_order(grad, slot.parameter).to(self.device) if counts and grad is not None else None)
         self.casts[partition] = self._cast(grads, partition, step)
-        for slot in self._slots:
+        for slot in self.slots:
             slot.parameter.grad = None
 
     def message(self, layout: Layout, values: torch.Tensor, step: int) -> torch.Tensor:
         """Return what this rank sends for a bucket, whose elements are in `values`: words, see `BucketVote`."""
-        remaining = [p for p in self._partitions if p not in self.casts]
+        remaining = [p for p in self.partitions if p not in self.casts]
         if len(remaining) > 1:
             raise RuntimeError(
-                f"{WHO}: this rank holds partitions {self._partitions}, of which {remaining} are not cast "
+                f"{WHO}: this rank holds partitions {self.partitions}, of which {remaining} are not cast "
                 "yet; compute each in `with state.partition(partition):`"
             )
-        message = torch.zeros(self.vote.message_words(layout), dtype=torch.int64, device=self._device)
+        message = torch.zeros(self.vote.message_words(layout), dtype=torch.int64, device=self.device)
         if not remaining or not layout.slots:  # an idle rank abstains
             return message
-        self._fill(message, layout, values.to(self._device), step, remaining[0])
-        if self.rank in self._attacks:
+        self._fill(message, layout, values.to(self.device), step, remaining[0])
+        if self.rank in self.attacks:
             flags, words, mask = self.vote.planes(layout, message)
             honest = PackedSigns(words.clone(), 64 * layout.num_words)
-            lie = self._attacks[self.rank](honest, worker=self.rank, step=step)
+            lie = self.attacks[self.rank](honest, worker=self.rank, step=step)
             words.copy_(torch.from_numpy(lie.numpy()[0].view(np.int64)))
             flags.fill_(-1)
             if mask is not None:
@@ -141,8 +128,8 @@ class BucketVoter(ABC):
 
     def count(self, layout: Layout, inbox: torch.Tensor, values: torch.Tensor, step: int) -> PackedSigns:
         """Return the winner of all messages ``(n, bytes)``; write its signs to `values`, 0 where nobody voted."""
-        here = values if values.device == self._device else torch.empty_like(values, device=self._device)
-        winner = self._count(layout, to_words(inbox, self._device), here, step)
+        here = values if values.device == self.device else torch.empty_like(values, device=self.device)
+        winner = self._count(layout, to_words(inbox, self.device), here, step)
         if here is not values:
             values.copy_(here)
         return winner
@@ -151,9 +138,7 @@ class BucketVoter(ABC):
     def _cast(self, grads: list[torch.Tensor | None], partition: int, step: int) -> Any: ...
 
     @abstractmethod
-    def _fill(
-        self, message: torch.Tensor, layout: Layout, values: torch.Tensor, step: int, partition: int
-    ) -> None: ...
+    def _fill(self, message: torch.Tensor, layout: Layout, values: torch.Tensor, step: int, partition: int) -> None: ...
 
     @abstractmethod
     def _count(self, layout: Layout, messages: torch.Tensor, values: torch.Tensor, step: int) -> PackedSigns: ...
@@ -168,14 +153,15 @@ class BucketVoter(ABC):
         used: torch.Tensor | None = None,
     ) -> bool:
         """Pack signs, and abstentions where there is a mask, of neighbouring tensors; momentum takes its step."""
-        beta, p = self._momentum, self._policies
+        beta, p = self.momentum, self.vote.policies
         momenta = [self._buffer(slot, x, partition) for slot, x in zip(slots, xs, strict=True)] if beta else None
         # Random bits of zeros are drawn per parameter: whoever packs several at once does not draw.
-        stream = RandomStream(p.seed, step % 2**32, partition, slots[0].first)
-        return pack_tensors(WHO, xs, momenta, MomentumRule(beta, 1 - beta), planes, (p.zero, p.nan), stream, used)
+        stream = tensors.RandomStream(p.seed, step % 2**32, partition, slots[0].first)
+        rule = tensors.MomentumRule(beta, 1 - beta)
+        return tensors.pack_tensors(WHO, xs, momenta, rule, planes, (p.zero, p.nan), stream, used)
 
     def _buffer(self, slot: ParameterSlot, like: torch.Tensor, partition: int) -> torch.Tensor:
-        buffers = self._momentum_buffers.setdefault(partition, {})
+        buffers = self.momentum_buffers.setdefault(partition, {})
         buffer = buffers.get(slot.name)
         if buffer is None:
             buffers[slot.name] = buffer = torch.zeros_like(like)

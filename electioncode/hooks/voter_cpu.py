@@ -21,9 +21,9 @@ class CpuBucketVoter(BucketVoter):
     """A cast is the words and the mask of the whole model."""
 
     def _cast(self, grads: list[torch.Tensor | None], partition: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        words = np.zeros(self._total_words, dtype=np.uint64)
+        words = np.zeros(self.slots[-1].end, dtype=np.uint64)
         mask = np.zeros_like(words)
-        for slot, grad in zip(self._slots, grads, strict=True):
+        for slot, grad in zip(self.slots, grads, strict=True):
             if grad is None or _is_zero(_as_floats(grad)):
                 continue
             at = slice(slot.first, slot.end)
@@ -41,7 +41,7 @@ class CpuBucketVoter(BucketVoter):
             used.append(not _is_zero(floats[part]))
             if used[-1]:
                 mask[at] = _ALL
-        for run in layout.runs(used, one_by_one=self._policies.zero == "random"):
+        for run in layout.runs(used, one_by_one=self.vote.policies.zero == "random"):
             at = slice(layout.words[run[0]].start, layout.words[run[-1]].stop)
             slots, xs = [layout.slots[i] for i in run], [pieces[i] for i in run]
             self._pack_used(slots, xs, words[at], mask[at], partition, step)
@@ -49,9 +49,7 @@ class CpuBucketVoter(BucketVoter):
             self._vote_locally(layout, words, mask, used, step)
         flags.view(np.uint8)[: -(-len(used) // 8)] = np.packbits(used, bitorder="little")
 
-    def _vote_locally(
-        self, layout: Layout, words: np.ndarray, mask: np.ndarray, used: list[bool], step: int
-    ) -> None:
+    def _vote_locally(self, layout: Layout, words: np.ndarray, mask: np.ndarray, used: list[bool], step: int) -> None:
         """Put the majority of the partitions that this rank holds in place of the last one's votes."""
         d = 64 * words.size
         rows = [PackedSigns(words.copy(), d, mask.copy())]
@@ -73,8 +71,8 @@ class CpuBucketVoter(BucketVoter):
         partition: int,
         step: int,
     ) -> None:
-        planes = words, mask if self._policies.casts_abstain else None
-        if self._pack(slots, xs, planes, partition, step) and self._policies.nan == "raise":
+        planes = words, mask if self.vote.policies.casts_abstain else None
+        if self._pack(slots, xs, planes, partition, step) and self.vote.policies.nan == "raise":
             names = ", ".join(slot.name for slot in slots)
             raise ValueError(
                 f"{WHO}: NaN in the gradient (or momentum) of one of {names}; choose nan='minus' or "

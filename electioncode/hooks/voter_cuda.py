@@ -28,10 +28,10 @@ class CudaBucketVoter(BucketVoter):
     """A cast is a `Cast`."""
 
     def _cast(self, grads: list[torch.Tensor | None], partition: int, step: int) -> Cast:
-        words = torch.zeros(self._total_words, dtype=torch.int64, device=self._device)
+        words = torch.zeros(self.slots[-1].end, dtype=torch.int64, device=self.device)
         mask = torch.zeros_like(words)
-        used = torch.zeros(len(self._slots), dtype=torch.bool, device=self._device)
-        pairs = zip(self._slots, grads, strict=True)
+        used = torch.zeros(len(self.slots), dtype=torch.bool, device=self.device)
+        pairs = zip(self.slots, grads, strict=True)
         for dtype, group in groupby(pairs, key=lambda pair: None if pair[1] is None else pair[1].dtype):
             if dtype is None:  # nobody knows of a gradient
                 continue
@@ -59,7 +59,7 @@ class CudaBucketVoter(BucketVoter):
         """Put the majority of this rank's partitions in place of the last one's votes; return what they used."""
         d = 64 * layout.num_words
         rows = [PackedSigns(words.clone(), d, mask.clone())]
-        numbers = layout.on(self._device).parameter
+        numbers = layout.on(self.device).parameter
         for cast in self.casts.values():
             planes = [torch.cat([plane[slot.first : slot.end] for slot in layout.slots]) for plane in cast[:2]]
             rows.append(PackedSigns(planes[0], d, planes[1]))
@@ -83,7 +83,7 @@ class CudaBucketVoter(BucketVoter):
         step: int,
     ) -> None:
         """Pack neighbouring tensors, one by one where zeros draw random bits."""
-        if self._policies.zero != "random":
+        if self.vote.policies.zero != "random":
             self._pack(slots, xs, (words, mask), partition, step, used)
             return
         first = 0
@@ -94,7 +94,7 @@ class CudaBucketVoter(BucketVoter):
 
     def _count(self, layout: Layout, messages: torch.Tensor, values: torch.Tensor, step: int) -> PackedSigns:
         flags, words, mask = self.vote.planes(layout, messages)
-        on = layout.on(self._device)
+        on = layout.on(self.device)
         voters = -((flags[:, on.flag_word] >> on.flag_bit) & 1)  # (n, parameters): all bits, or none
         voted = voters[:, on.number]
         mask = voted if mask is None else mask & voted

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from electioncode.core import tensors
+from electioncode.election import Election
 from electioncode.votes import PackedSigns, new_votes, outputs
-
-if TYPE_CHECKING:
-    from electioncode.election import Election
 
 _FLAGS = {"maximize": False, "foreach": None, "capturable": False, "differentiable": False, "fused": None}
 _UNSUPPORTED = {
@@ -216,7 +214,7 @@ class SignOptimizer(torch.optim.Optimizer):
 
     def _traced_step(self) -> None:
         """Step by operators in place of native calls, where torch.compile writes the graph."""
-        from electioncode.core.traced import ops
+        from electioncode.core import traced
 
         who = type(self).__name__
         for group, run, _ in self._runs():
@@ -227,10 +225,10 @@ class SignOptimizer(torch.optim.Optimizer):
             lr = lr if isinstance(lr, torch.Tensor) else torch.tensor(lr, dtype=torch.float64)
             grads = [_gradient(p, who) for p in run]
             buffers = [self._buffer(p, None) for p in run] if self._needs_buffer(group) else []
-            planes = ops.pack_tensors(
+            planes = traced.ops.pack_tensors(
                 grads, buffers, rule.beta, rule.weight, rule.negate, True, "abstain", "raise", 0, 0, 0, split
             )
-            ops.update_tensors(run, planes[0], planes[1], lr, group["weight_decay"])
+            traced.ops.update_tensors(run, planes[0], planes[1], lr, group["weight_decay"])
 
     def _refuse_grad_scaler(self) -> None:
         """Raise where a GradScaler is in use: it sets an attribute where `_step_supports_amp_scaling`."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from electioncode import core
 from electioncode.core import tensors
+from electioncode.election import Election
 from electioncode.optim.base import SignOptimizer
-
-if TYPE_CHECKING:
-    from electioncode.election import Election
 
 
 class Lion(SignOptimizer):
@@ -66,7 +64,7 @@ class Lion(SignOptimizer):
         if len(group["betas"]) != 2:
             raise ValueError(f"Lion: betas must be two numbers, got {group['betas']!r}")
         for i, beta in enumerate(group["betas"]):
-            core.fraction("Lion", f"betas[{i}]", beta)
+            core.number("Lion", f"betas[{i}]", beta, 0, 1, "[)")
 
     def _rule(self, group: dict[str, Any]) -> tensors.MomentumRule:
         (beta1, beta2), sign = group["betas"], -1.0 if group["maximize"] else 1.0

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from electioncode import core
 from electioncode.core import tensors
+from electioncode.election import Election
 from electioncode.optim.base import SignOptimizer
-
-if TYPE_CHECKING:
-    from electioncode.election import Election
 
 
 class Signum(SignOptimizer):
@@ -88,7 +86,7 @@ class Signum(SignOptimizer):
 
     def _check_group(self, group: dict[str, Any]) -> None:
         super()._check_group(group)
-        core.fraction("Signum", "momentum", group["momentum"])
+        core.number("Signum", "momentum", group["momentum"], 0, 1, "[)")
 
     def _needs_buffer(self, group: dict[str, Any]) -> bool:
         return group["momentum"] > 0

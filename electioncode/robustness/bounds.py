@@ -220,7 +220,7 @@ def blind_adversary_bound(
     """
     who = "blind_adversary_bound"
     margin = 1 - 2 * _liars(who, alpha)
-    return _adversary_bound(who, initial_gap, smoothness_l1, noise_l1, num_workers, num_gradients, margin)
+    return _adversary_bound(who, margin, num_workers, initial_gap, smoothness_l1, noise_l1, num_gradients)
 
 
 def byzantine_adversary_bound(
@@ -243,7 +243,7 @@ def byzantine_adversary_bound(
     if not alpha < 1 - 1 / (2 * p):
         raise ValueError(f"{who}: alpha must be below 1 - 1 / (2 p) = {1 - 1 / (2 * p):.6g}, got {alpha}")
     margin = 2 * math.sqrt(2) * (p * (1 - alpha) - 0.5)
-    return _adversary_bound(who, initial_gap, smoothness_l1, noise_l1, num_workers, num_gradients, margin)
+    return _adversary_bound(who, margin, num_workers, initial_gap, smoothness_l1, noise_l1, num_gradients)
 
 
 def cantelli_failure(num_workers: int, alpha: float, sign_accuracy: float) -> float:
@@ -274,15 +274,7 @@ def _signum(
     )
 
 
-def _adversary_bound(
-    function: str,
-    initial_gap: float,
-    smoothness_l1: float,
-    noise_l1: float,
-    num_workers: int,
-    num_gradients: int,
-    margin: float,
-) -> float:
-    gap, smoothness, noise, root = _signum(function, initial_gap, smoothness_l1, noise_l1, num_gradients)
+def _adversary_bound(function: str, margin: float, num_workers: int, *rates: Any) -> float:
+    gap, smoothness, noise, root = _signum(function, *rates)
     workers = integer(function, "num_workers", num_workers, 1, _LARGEST_N)
     return 4 * (noise / (margin * math.sqrt(workers)) + math.sqrt(smoothness * gap)) ** 2 / root

@@ -83,11 +83,7 @@ def descents(
 
 
 def least_margin(
-    allocation: NDArray[np.uint8],
-    pluses: int,
-    tie: int,
-    time_limit: float | None = None,
-    low_enough: int | None = None,
+    allocation: NDArray[np.uint8], pluses: int, tie: int, time_limit: float | None = None, low_enough: int | None = None
 ) -> MarginBounds:
     """Find the least sum of the honest votes over all sign vectors with ``pluses`` entries +1.
 

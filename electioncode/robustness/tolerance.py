@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from electioncode.codes import AllocationCode
-from electioncode.core import TIE, choice, number
+from electioncode.core import TIE as TIES
+from electioncode.core import choice, number
 from electioncode.robustness import enumeration, integer_program
 from electioncode.robustness.integer_program import MarginBounds, honest_votes
 from electioncode.votes import reference
 
-TIES = TIE
 METHODS = ("auto", "exhaustive", "ilp")
 # The most partitions to enumerate (27 take under a second), with the integer program to take over and without SciPy.
 _COUNTABLE, _COUNTABLE_ALONE = 27, 33

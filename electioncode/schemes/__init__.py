@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 from electioncode.schemes.base import Decoder, Encoder, Format, Scheme
-from electioncode.schemes.sign_vote import MajorityDecoder, sign_vote
+from electioncode.schemes.sign_vote import MajorityDecoder, sign_vote, sign_vote_by

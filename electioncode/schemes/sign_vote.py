@@ -6,6 +6,7 @@ Source: Election Coding, Section 2 (encoder and decoder).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,41 +20,38 @@ from electioncode.votes import PackedSigns, Planes, Policies, Tally, frame, loca
 
 
 def sign_vote(
-    code: AllocationCode,
-    tie: str = "plus",
-    zero: str = "plus",
-    nan: str = "raise",
-    seed: int = 0,
-    *,
-    who: str = "sign_vote",
+    code: AllocationCode, tie: str = "plus", zero: str = "plus", nan: str = "raise", seed: int = 0
 ) -> Scheme:
     """Return the scheme of the majority vote over an allocation code.
 
     Args:
         code: AllocationCode of n workers and k partitions.
         tie, zero, nan, seed: as in :class:`electioncode.Election`.
-        who: the function that errors name.
 
     Its messages and results are PackedSigns ``(d,)``. With m the ``(k, d)`` signs, G the allocation and ties aside, the
     result equals ``np.sign(np.sign(G @ m).sum(axis=0))``. (Election Coding, Section 2.)
     """
-    policies = Policies.checked(who, tie, zero, nan, seed)
-    device_format = partial(Planes, masked=tie == "abstain")
+    return sign_vote_by(code, Policies.checked("sign_vote", tie, zero, nan, seed))
+
+
+def sign_vote_by(code: AllocationCode, policies: Policies) -> Scheme:
+    """Return the same by policies that are checked."""
+    device_format = partial(Planes, masked=policies.tie == "abstain")
     return Scheme(code, partial(encoder_of, policies, code), MajorityDecoder(policies), device_format=device_format)
 
 
+@dataclass(frozen=True)
 class MajorityDecoder:
     """Counts messages: the majority of those that came."""
 
-    def __init__(self, policies: Policies) -> None:
-        self.policies = policies
+    policies: Policies
 
     def decode(self, messages: Sequence[PackedSigns | None], d: int, step: int, first_word: int = 0) -> PackedSigns:
         """Return the majority of the votes that came, PackedSigns ``(d,)``."""
         votes, policies = [vote for vote in messages if vote is not None], self.policies
         if first_word and policies.tie == "random":  # the bits drawn for these coordinates, not those from word 0 on
-            keys = {"seed": policies.seed, "step": step % 2**32, "purpose": core.PURPOSE_TIE}
-            draws = random_signs(64 * first_word + d, **keys)
+            purpose = core.PURPOSE_TIE
+            draws = random_signs(64 * first_word + d, seed=policies.seed, step=step % 2**32, purpose=purpose)
             coin = PackedSigns(draws.words[first_word:], d)
             return majority([*votes, coin], weights=[2] * len(votes) + [1], out=frame.blank(d, False))
         if not votes:  # a tie everywhere
@@ -168,9 +166,7 @@ class AllWorkers:
         p, workers = self._policies, range(self._code.num_workers)
         rows = local_majorities(self.votes(d), self._code, p.tie, seed=p.seed, step=step % 2**32)
         idle = {i for i in workers if not self._code.partitions(i)}
-        return {
-            i: rows[i] if p.tie == "abstain" or i in idle else PackedSigns(rows.words[i], d) for i in workers
-        }
+        return {i: rows[i] if p.tie == "abstain" or i in idle else PackedSigns(rows.words[i], d) for i in workers}
 
     def reset(self) -> None:
         self._masked.clear()

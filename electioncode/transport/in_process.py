@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 from electioncode.transport.base import Buffer, check_workers
 
 
-class InProcessTransport:
+class InProcessTransport(AbstractContextManager["InProcessTransport"]):
     """Hand every worker's message to the decoder, and its result back, without copying.
 
     Args:
@@ -37,9 +38,6 @@ class InProcessTransport:
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
-
-    def __enter__(self) -> InProcessTransport:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

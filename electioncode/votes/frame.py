@@ -27,9 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from electioncode.core import wire, words_for
-from electioncode.core.wire import HEADER_BYTES, MAGIC, REFUSED, SERVER, VERSION, FrameError, frame_bytes  # noqa: F401
+from electioncode.core import FrameError, wire, words_for
 from electioncode.votes.packed import PackedSigns
+
+HEADER_BYTES, MAGIC, VERSION, SERVER, REFUSED = wire.HEADER_BYTES, wire.MAGIC, wire.VERSION, wire.SERVER, wire.REFUSED
+frame_bytes = wire.frame_bytes
 
 
 class FramedSigns(PackedSigns):

@@ -8,15 +8,13 @@ policy decides: "plus", "minus", "random" (one more voter, with random bits) or 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from electioncode import core
+from electioncode.codes import AllocationCode
 from electioncode.votes.packed import PackedSigns, new_votes, outputs
-
-if TYPE_CHECKING:
-    from electioncode.codes import AllocationCode
 
 MAX_TOTAL_WEIGHT = 2**40
 

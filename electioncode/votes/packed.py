@@ -187,8 +187,7 @@ def random_signs(
 
     Philox4x32-10 with key (seed, step) and counter (word index, stream, purpose), each 0 to 2**32 - 1.
     """
-    if d < 0:
-        raise ValueError(f"random_signs: d must be at least 0, got {d}")
+    d = core.integer("random_signs", "d", d, 0)
     keys = core.key("random_signs", seed=seed, step=step, stream=stream, purpose=purpose)
     words = np.empty(words_for(d), dtype=np.uint64)
     core.cpu.random_words(words, *keys)

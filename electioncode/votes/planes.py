@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 
 class Planes:
-    """The format of sign votes on the device of a backend.
-
-    Args:
-        backend: of the device.
-        masked: votes of no coordinates, whose planes cannot be counted, have a mask.
-    """
+    """The format of sign votes on a backend's device; `masked`: votes of no coordinates, in no plane, have a mask."""
 
     def __init__(self, backend: Any, masked: bool = False) -> None:
         self._backend, self._masked = backend, masked

@@ -80,10 +80,7 @@ def unpack(words: Words, d: int, mask: Words | None = None, dtype: Any = np.floa
 
 
 def scores(
-    words: Sequence[Words],
-    d: int,
-    masks: Sequence[Words | None] | None = None,
-    weights: Sequence[int] | None = None,
+    words: Sequence[Words], d: int, masks: Sequence[Words | None] | None = None, weights: Sequence[int] | None = None
 ) -> np.ndarray:
     """Sum weight * sign over the voters, ``(d,)`` int64; a sign is 0 where the voter abstained."""
     total = np.zeros(d, dtype=np.int64)

@@ -27,11 +27,9 @@ class Tally:
     """
 
     def __init__(self, d: int, max_votes: int) -> None:
-        if d < 0:
-            raise ValueError(f"Tally: d must be at least 0, got {d}")
         if not 1 <= max_votes <= MAX_TOTAL_WEIGHT:
             raise ValueError(f"Tally: max_votes must be from 1 to 2**40, got {max_votes}")
-        self.d = int(d)
+        self.d = core.integer("Tally", "d", d, 0)
         self.max_votes = int(max_votes)
         self._free: list[Any] = []
         self._scratch: dict[bool, PackedSigns] = {}
@@ -127,23 +125,21 @@ class Tally:
         row = self._holder.empty((words_for(self.d),))
         return self._holder.output(row, "Tally.add")
 
+    def _result_backend(self) -> core.Backend:
+        """Return the kind of the last vote, where its core can read the counters."""
+        return self._backend if self._backend.core is self._holder.core else self._holder
+
     def _counters(self) -> tuple[list[Any], list[int]]:
         rows = [(row, plane) for plane, held in enumerate(self._planes) for row in held]
         return [row for row, _ in rows], [plane for _, plane in rows]
 
     def majority(
-        self,
-        tie: str = "plus",
-        *,
-        seed: int = 0,
-        step: int = 0,
-        stream: int = 0,
-        out: PackedSigns | None = None,
+        self, tie: str = "plus", *, seed: int = 0, step: int = 0, stream: int = 0, out: PackedSigns | None = None
     ) -> PackedSigns:
         """Return the majority so far, PackedSigns ``(d,)``, as `majority` of all votes added; the count goes on."""
         policy = core.choice("Tally.majority", "tie", tie, core.TIE)
         keys = core.key("Tally.majority", seed=seed, step=step, stream=stream)
-        backend = self._backend if self._backend.core is self._holder.core else self._holder
+        backend = self._result_backend()
         if out is not None and isinstance(out, PackedSigns) and out.backend.core is backend.core:
             backend = out.backend  # any array that the core can write to
         result = new_votes(backend, (), self.d, tie == "abstain", out, "Tally.majority")
@@ -160,7 +156,7 @@ class Tally:
         if self.total_weight >= 2**30:
             raise OverflowError(f"Tally.margin: weights must sum to less than 2**30, got {self.total_weight}")
         rows, planes = self._counters()
-        backend = self._backend if self._backend.core is self._holder.core else self._holder
+        backend = self._result_backend()
         out = backend.empty((self.d,), "int32")
         target = backend.output(out, "Tally.margin")
         backend.core.counters_margin(rows, planes, self.total_weight, self.d, target)

@@ -161,8 +161,8 @@ def test_threads_do_not_change_a_bit():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"betas": (1.0, 0.9)}, r"Lion: betas\[0\] must be at least 0 and below 1, got 1.0"),
-        ({"betas": (0.9, -0.1)}, r"Lion: betas\[1\] must be at least 0 and below 1, got -0.1"),
+        ({"betas": (1.0, 0.9)}, r"Lion: betas\[0\] must be in \[0, 1\), got 1.0"),
+        ({"betas": (0.9, -0.1)}, r"Lion: betas\[1\] must be in \[0, 1\), got -0.1"),
         ({"betas": (0.9, float("nan"))}, r"betas\[1\]"),
         ({"betas": (0.9,)}, r"betas must be two numbers, got \(0.9,\)"),
         ({"lr": -1}, "Lion: lr must be at least 0, got -1"),

@@ -204,7 +204,7 @@ def test_threads_do_not_change_a_bit():
     ("arguments", "message"),
     [
         ({"lr": -1.0}, "lr must be at least 0, got -1.0"),
-        ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
+        ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
         ({"weight_decay": -0.1}, "weight_decay must be at least 0"),
     ],
 )

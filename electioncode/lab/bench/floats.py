@@ -101,11 +101,7 @@ def _pack(d: int, dtype: str) -> Case:
 
         return Bound(lambda: naive.packbits(xs[slots.next()]), check)
 
-    ways = (
-        Way("electioncode", "pack", ours),
-        read(dtype, nbytes),
-        Way("naive", "np.packbits(x >= 0)", packbits, ""),
-    )
+    ways = (Way("electioncode", "pack", ours), read(dtype, nbytes), Way("naive", "np.packbits(x >= 0)", packbits, ""))
     return Case("pack", 1, d, dtype, nbytes, f"{nbytes // d} d", ways, goal=0.9)
 
 
@@ -135,11 +131,7 @@ def _unpack(d: int) -> Case:
 
         return Bound(lambda: naive.unpackbits(data[votes.next()], d), check)
 
-    ways = (
-        Way("electioncode", "unpack", ours),
-        copy(nbytes),
-        Way("naive", "np.unpackbits * 2 - 1", unpackbits, ""),
-    )
+    ways = (Way("electioncode", "unpack", ours), copy(nbytes), Way("naive", "np.unpackbits * 2 - 1", unpackbits, ""))
     return Case("unpack", 1, d, "float32", nbytes, "4.125 d", ways, ceiling="copy")
 
 

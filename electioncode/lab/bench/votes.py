@@ -74,11 +74,7 @@ def plain_majority(n: int, d: int, policies: dict[str, Any]) -> Callable[[Pool],
 
 
 def on_signs(
-    contents: str,
-    n: int,
-    d: int,
-    way: Callable[[Any], Any],
-    expect: Callable[[ec.PackedSigns], Any] = ec.majority,
+    contents: str, n: int, d: int, way: Callable[[Any], Any], expect: Callable[[ec.PackedSigns], Any] = ec.majority
 ) -> Callable[[Pool], Bound]:
     """Return a naive way on ``(n, d)`` signs or floats of the pool; `expect` answers from the packed votes."""
 

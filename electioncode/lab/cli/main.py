@@ -32,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="electioncode",
-        description="Sign voting for distributed training that stays right when some workers lie.",
+        prog="electioncode", description="Sign voting for distributed training that stays right when some workers lie."
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
     for command in (train, reproduce, plan, bench):

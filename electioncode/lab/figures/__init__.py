@@ -11,15 +11,4 @@ from __future__ import annotations
 from electioncode.lab.figures import picture, plan_picture, results, summary
 from electioncode.lab.figures.figures import FIGURES, POLICIES, Claim, Curve, Figure, find
 
-__all__ = [
-    "FIGURES",
-    "POLICIES",
-    "Claim",
-    "Curve",
-    "Figure",
-    "find",
-    "picture",
-    "plan_picture",
-    "results",
-    "summary",
-]
+__all__ = ["FIGURES", "POLICIES", "Claim", "Curve", "Figure", "find", "picture", "plan_picture", "results", "summary"]

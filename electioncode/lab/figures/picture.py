@@ -12,10 +12,7 @@ from electioncode.lab.figures.figures import Figure
 from electioncode.lab.figures.summary import Row
 from electioncode.lab.plots import colour_of, name_end, spread, style
 
-CLOCKS = {
-    "modelled": "modelled seconds: slowest worker + votes + messages",
-    "measured": "seconds, measured over MPI",
-}
+CLOCKS = {"modelled": "modelled seconds: slowest worker + votes + messages", "measured": "seconds, measured over MPI"}
 
 
 def draw(

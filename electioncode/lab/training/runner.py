@@ -204,11 +204,7 @@ def _batches(contender: Contender, task: Task, settings: Settings) -> Batches:
 def _optimizer(parameters: Any, settings: Settings, election: Election) -> Signum:
     make = Signum if settings.momentum_at == "worker" else ServerMomentum
     return make(
-        parameters,
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        election=election,
+        parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay, election=election
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from electioncode.codes import MAX_PARTITIONS, MAX_WORKERS, AllocationCode, deterministic
 from electioncode.core import choice, integer, number
@@ -65,11 +66,6 @@ class Candidate:
     def share(self) -> Fraction:
         """Return `share` of the code."""
         return share(self.code)
-
-    @property
-    def mean_share(self) -> Fraction:
-        """Return `mean_share` of the code."""
-        return mean_share(self.code)
 
 
 def share(code: AllocationCode) -> Fraction:
@@ -172,18 +168,10 @@ def _certified(request: Request, time_limit: float, most: int) -> list[Candidate
     return certified
 
 
-def _request(
-    num_workers: int,
-    num_byzantine: int,
-    num_partitions: int | None,
-    max_load: int | float | Fraction | None,
-    objective: str,
-    tie: str,
-    allow_idle: bool,
-) -> Request:
-    n = integer("plan", "num_workers", num_workers, 1, MAX_WORKERS)
-    b = integer("plan", "num_byzantine", num_byzantine, 0, MAX_WORKERS)
-    k = None if num_partitions is None else integer("plan", "num_partitions", num_partitions, 1, MAX_PARTITIONS)
+def _request(n: int, b: int, k: int | None, max_load: Any, objective: str, tie: str, allow_idle: bool) -> Request:
+    n = integer("plan", "num_workers", n, 1, MAX_WORKERS)
+    b = integer("plan", "num_byzantine", b, 0, MAX_WORKERS)
+    k = None if k is None else integer("plan", "num_partitions", k, 1, MAX_PARTITIONS)
     choice("plan", "objective", objective, OBJECTIVES)
     choice("plan", "tie", tie, TIES)
     cap: int | Fraction | None = None

@@ -341,7 +341,7 @@ def differing() -> None:
 def misuse() -> None:
     n = dist.get_world_size()
     model = DDP(network())
-    raised(lambda: MajorityVoteState(model, momentum=1.0), ValueError, "momentum must be at least 0 and below 1")
+    raised(lambda: MajorityVoteState(model, momentum=1.0), ValueError, "momentum must be in [0, 1)")
     raised(lambda: MajorityVoteState(model, min_size=10), ValueError, "trusted_workers=True")
     options = {"min_size": 10, "trusted_workers": True}
     raised(lambda: MajorityVoteState(model, ec.cyclic(n, 2), **options), ValueError, "several partitions")

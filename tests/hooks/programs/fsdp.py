@@ -128,7 +128,7 @@ def misuse() -> None:
     raised(lambda: ReplicaVote(network(), group), ValueError, "must have FSDP modules")
     model = sharded(mesh)
     raised(lambda: ReplicaVote(model, group, momentum=1.0), ValueError, "momentum must be")
-    raised(lambda: ReplicaVote(model, group, ec.uncoded(n + 1)), ValueError, f"each of the {n} replicas, got {n + 1}")
+    raised(lambda: ReplicaVote(model, group, ec.uncoded(n + 1)), ValueError, f"each of the {n} ranks, got {n + 1}")
     raised(lambda: ReplicaVote(model, group, ec.cyclic(n, 2)), ValueError, "one partition at most")
     raised(lambda: ReplicaVote(sharded(two), group), ValueError, "must be sharded over a 1-D mesh")
     raised(PackedReduceScatter, ValueError, "needs trusted_workers=True")
