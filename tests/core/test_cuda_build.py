@@ -176,7 +176,8 @@ def test_the_cuda_runtime_is_inside_and_hidden():
 
 def report(source: Path) -> str:
     """Return ptxas' report on a file: the one kept by the build, or a new one."""
-    sources = [*(ROOT / "csrc" / "cuda").iterdir(), ROOT / "csrc" / "cpu" / "kernels.h"]
+    sources = [*(ROOT / "csrc" / "cuda").glob("*.cu"), *(ROOT / "csrc" / "cuda").glob("*.h")]
+    sources.append(ROOT / "csrc" / "cpu" / "kernels.h")
     newest = max(path.stat().st_mtime for path in sources)
     for kept in ROOT.glob(f"build/*/ptxas/{source.name}.o.txt"):
         if kept.stat().st_mtime >= newest:
