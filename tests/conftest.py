@@ -1,4 +1,4 @@
-"""Shared by all tests: every available instruction set in turn, and clean settings afterwards."""
+"""Share fixtures among all tests: every available instruction set in turn, and clean settings afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(params=ec.instruction_sets())
 def isa(request):
-    """Runs the test once on every instruction set of this machine."""
+    """Run the test once on every instruction set of this machine."""
     ec.set_instruction_set(request.param)
     yield request.param
     ec.set_instruction_set(None)
@@ -39,7 +39,7 @@ def cuda_places() -> list[str]:
 
 @pytest.fixture(params=cuda_places())
 def place(request, monkeypatch):
-    """Runs a test of the CUDA operations on the CPU through emulated kernels, and on a GPU where there is one."""
+    """Run a test of the CUDA operations on the CPU through emulated kernels, and on a GPU where there is one."""
     pytest.importorskip("torch")
     from cuda_places import places
 

@@ -46,7 +46,7 @@ print(json.dumps(results))
 
 
 def gradients(noise, *jobs):
-    """Digests of gradients from a process of their own; a job is ([(step, partition)], dropout, shift)."""
+    """Return digests of gradients from a process of their own; a job is ([(step, partition)], dropout, shift)."""
     argument = json.dumps([noise, jobs])
     run = subprocess.run(
         [sys.executable, "-c", WORKER, argument], capture_output=True, text=True, timeout=120, check=False

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -278,20 +279,14 @@ def test_instruction_set_code_does_not_leak(tmp_path):
     flags = {"scalar": [], "avx2": ["-mavx2", "-mf16c"], "avx512": wide}
     if "x86" not in os.uname().machine:
         flags = {"scalar": [], "neon": []}
-    for name, extra in flags.items():
-        target = tmp_path / f"{name}.o"
-        command = [
-            compiler,
-            "-std=c++20",
-            "-O1",
-            "-ffp-contract=off",
-            *extra,
-            "-c",
-            f"{source}/{name}.cpp",
-            "-o",
-            str(target),
-        ]
+
+    def build(name: str) -> str:
+        target, options = f"{tmp_path}/{name}.o", ["-std=c++20", "-O1", "-ffp-contract=off", *flags[name]]
+        command = [compiler, *options, "-c", f"{source}/{name}.cpp", "-o", target]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
-        symbols = subprocess.run(["nm", "-C", str(target)], check=True, capture_output=True, text=True).stdout
-        exported = [line for line in symbols.splitlines() if line[17:18] in "WVuTDBRC" and line[17:18].strip()]
-        assert [line.split()[-1] for line in exported] == [f"electioncode::k{name.capitalize()}Kernels"], exported
+        return subprocess.run(["nm", "-C", target], check=True, capture_output=True, text=True).stdout
+
+    with ThreadPoolExecutor(2) as pool:
+        for name, symbols in zip(flags, pool.map(build, flags), strict=True):
+            exported = [line for line in symbols.splitlines() if line[17:18] in "WVuTDBRC" and line[17:18].strip()]
+            assert [line.split()[-1] for line in exported] == [f"electioncode::k{name.capitalize()}Kernels"], exported

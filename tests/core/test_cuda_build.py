@@ -1,4 +1,4 @@
-"""The module _cuda without a GPU: what it exports, how it refuses, and what ptxas says of its kernels."""
+"""The module _cuda without a GPU: what it exports, how it refuses, and what ptxas reports on its kernels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is no
 
 
 def no_queue(device=0):
-    """Device, stream and scratch of a call that must be refused before any of them matters."""
+    """Return device, stream and scratch for a call that must be refused before any of them matters."""
 
     def scratch(nbytes):
         raise AssertionError("asked for memory")
@@ -175,8 +175,9 @@ def test_the_cuda_runtime_is_inside_and_hidden():
 
 
 def report(source: Path) -> str:
-    """What ptxas said of a file when it was built, or says now."""
-    sources = [*(ROOT / "csrc" / "cuda").iterdir(), *(ROOT / "csrc").glob("*.h"), *(ROOT / "csrc" / "plan").glob("*.h")]
+    """Return ptxas' report on a file: the one kept by the build, or a new one."""
+    folders = [ROOT / "csrc" / name for name in ("", "plan", "cuda")]
+    sources = [path for folder in folders for kind in ("*.cu", "*.h") for path in folder.glob(kind)]
     newest = max(path.stat().st_mtime for path in sources)
     for kept in ROOT.glob(f"build/*/ptxas/{source.name}.o.txt"):
         if kept.stat().st_mtime >= newest:
@@ -189,7 +190,7 @@ def report(source: Path) -> str:
 
 
 def kernels(text: str) -> list[tuple[str, str, int, int, int]]:
-    """(kernel, architecture, registers, stack bytes, spilled bytes) of each kernel in a report."""
+    """Return (kernel, architecture, registers, stack bytes, spilled bytes) for each kernel in a report."""
     pattern = (
         r"Compiling entry function '(\S+)' for '(sm_\d+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
         r"(\d+) bytes spill loads.*?Used (\d+) registers"

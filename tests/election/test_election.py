@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from elections import Tampering
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ POLICIES = ("plus", "minus", "random", "abstain")
 
 
 def oracle(code, x, *, tie="plus", zero="plus", nan="raise", seed=0, step=0, attacks_by=None, left_out=()):
-    """The winner as (+1, -1, 0): two votes, written down as they are defined."""
+    """Return the winner as +1, -1 and 0: two votes, written down as they are defined."""
     d = x.shape[1]
     partitions = [reference.pack(x[p], zero, nan, seed, step, stream=p) for p in range(code.num_partitions)]
     messages = []
@@ -44,32 +45,6 @@ def oracle(code, x, *, tie="plus", zero="plus", nan="raise", seed=0, step=0, att
         [m[0] for m in messages], d, tie, [m[1] for m in messages], None, seed, step, 0
     )
     return reference.unpack(words, d, mask)
-
-
-class Tampering:
-    """A transport in which some workers' messages are replaced on their way."""
-
-    def __init__(self, inner, tamper):
-        self.inner, self.tamper = inner, tamper
-        self.num_workers, self.workers = inner.num_workers, inner.workers
-        self.before = {}
-
-    bytes_sent = property(lambda self: self.inner.bytes_sent)
-    bytes_received = property(lambda self: self.inner.bytes_received)
-
-    def exchange(self, messages, max_bytes, decode):
-        sent = {worker: bytes(message) for worker, message in messages.items()}
-        for worker, change in self.tamper.items():
-            message = change(sent[worker], self.before.get(worker))
-            if message is None:
-                del sent[worker]
-            else:
-                sent[worker] = message
-        self.before = {worker: bytes(message) for worker, message in messages.items()}
-        return self.inner.exchange(sent, max_bytes, decode)
-
-    def close(self):
-        self.inner.close()
 
 
 def gradients(k, d, seed=0):
@@ -137,7 +112,7 @@ def test_packed_votes_may_be_cast_with_and_without_masks(masked):
 
 
 def tally_process(code, worker, x, **policies):
-    """What a process with this one worker sends."""
+    """Return what a process with this one worker sends."""
     sent = {}
 
     class OneWorker:
@@ -197,15 +172,15 @@ GARBAGE = {
 @pytest.mark.parametrize("garbage", GARBAGE)
 def test_garbage_costs_its_sender_its_vote_and_nothing_else(garbage):
     code = ec.uncoded(5)
-    transport = Tampering(InProcessTransport(5), {})
+    transport = Tampering(InProcessTransport(5), workers={2})
     election = Election(code, transport)
     x = gradients(5, 300, seed=2)
     run(election, gradients(5, 300, seed=1))
-    transport.tamper = {2: GARBAGE[garbage]}
+    transport.change = GARBAGE[garbage]
     assert np.array_equal(run(election, x).unpack(), oracle(code, x, left_out={2}))
     assert not np.array_equal(oracle(code, x, left_out={2}), oracle(code, x))  # its vote did count
     assert election.stats.abstentions == {2: 1} and set(election.stats.reasons) == {2}
-    transport.tamper = {}
+    transport.change = None
     assert np.array_equal(run(election, x).unpack(), oracle(code, x))
     assert election.stats.abstentions == {2: 1} and election.stats.steps == 3
 
@@ -213,8 +188,8 @@ def test_garbage_costs_its_sender_its_vote_and_nothing_else(garbage):
 @pytest.mark.parametrize("tie", POLICIES)
 def test_all_workers_may_fall_silent(tie):
     """Then everything is a tie."""
-    silent = dict.fromkeys(range(3), lambda m, before: None)
-    election = Election(ec.uncoded(3), Tampering(InProcessTransport(3), silent), tie, seed=3)
+    silent = Tampering(InProcessTransport(3), lambda m, before: None)
+    election = Election(ec.uncoded(3), silent, tie, seed=3)
     expected = {
         "plus": np.ones(70),
         "minus": -np.ones(70),
@@ -323,7 +298,7 @@ def test_cast_errors_leave_the_step_as_it_was():
 
 @pytest.mark.parametrize("workers", [(), (0,), (0, 1)])
 def test_nan_in_a_cast_can_be_cast_again(workers):
-    """At a server-like, a single-worker and an all-workers process."""
+    """It can at a server, which holds no partition, at a single worker, and in a process of all workers."""
 
     class Some:
         num_workers = 2

@@ -1,10 +1,10 @@
-"""What the programs share."""
+"""Check for errors and emulate a device, in programs that run in several processes."""
 
 from __future__ import annotations
 
 
 def emulated() -> None:
-    """From here on this process has its CPU tensors for those of a CUDA device: see cuda_places.py."""
+    """Treat CPU tensors as those of a CUDA device from here on: see cuda_places.py."""
     from cuda_places import EmulatedDevice
 
     from electioncode.core import _cuda_emulated, arrays, backend
@@ -13,7 +13,7 @@ def emulated() -> None:
 
 
 def raised(call, kind, text) -> None:
-    """The call raises an error of this kind with this text in it."""
+    """Assert that the call raises an error of this kind with this text in it."""
     try:
         call()
     except kind as error:

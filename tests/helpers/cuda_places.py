@@ -1,4 +1,4 @@
-"""Where tests of the CUDA operations run: on a GPU, or on the CPU through the kernels built for it.
+"""Run tests of the CUDA operations on a GPU, or on the CPU through the same kernels built for it.
 
 The second is no imitation: `_cuda_emulated` is the same kernels, plans and argument checks compiled by the C++
 compiler, with grid, block and warp as loops, and torch's CPU tensors stand for a device's.
@@ -24,7 +24,7 @@ LENGTHS = [0, 1, 2, 63, 64, 65, 127, 2047, 2048, 2049, 5000]  # a tile is 2048 c
 
 
 class EmulatedDevice:
-    """As `arrays.Device`, of the CPU."""
+    """Stand in for `arrays.Device` with the CPU."""
 
     index = 0
     torch_device = torch.device("cpu")
@@ -44,7 +44,7 @@ class Place:
         self.device = device
 
     def floats(self, x: np.ndarray) -> torch.Tensor:
-        """The values on the device; bfloat16 where NumPy has ml_dtypes' bfloat16."""
+        """Return the values on the device; NumPy's bfloat16 is ml_dtypes', torch has its own."""
         if x.dtype.name == "bfloat16":
             return torch.from_numpy(x.view(np.int16).copy()).view(torch.bfloat16).to(self.device)
         return torch.from_numpy(x.copy()).to(self.device)
@@ -57,7 +57,7 @@ class Place:
 
 
 def bits(t: torch.Tensor) -> np.ndarray:
-    """A tensor's bits, so that zeros and NaNs compare as they are."""
+    """Return a tensor's bits, so that zeros and NaNs compare as they are."""
     t = t.detach().cpu().contiguous()
     return t.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[t.element_size()]).numpy()
 
@@ -72,7 +72,7 @@ def assert_votes(got: ec.PackedSigns, words: np.ndarray, mask: np.ndarray | None
 
 
 def places(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """The fixture `place` of conftest.py: of kind "emulated", or "gpu" where there is one."""
+    """Yield the value of the fixture `place`; its kind is "emulated", or "gpu" where there is one."""
     if kind == "gpu":
         if not torch.cuda.is_available():
             pytest.skip("this torch has no CUDA")
@@ -89,7 +89,7 @@ def places(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 
 def example(rng, d, dtype, nan=False) -> np.ndarray:
-    """Numbers with zeros of both signs, subnormals, infinities and, if asked for, NaNs of both signs."""
+    """Return numbers with zeros of both signs, subnormals, infinities and, if asked for, NaNs of both signs."""
     x = rng.standard_normal(d).astype(dtype)
     tiny = ml_dtypes.finfo(dtype).smallest_subnormal
     values = np.array([0.0, -0.0, tiny, -tiny, np.inf, -np.inf], dtype=dtype)

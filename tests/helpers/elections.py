@@ -1,8 +1,8 @@
-"""What tests of elections over several processes share."""
+"""Cast, vote and tamper: what tests of elections share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from electioncode.transport import InProcessTransport
 
 
 def gradients(code: ec.AllocationCode, d: int, seed: int) -> np.ndarray:
-    """(k, d) with zeros in it, the same in every process."""
+    """Return a (k, d) array with zeros in it, the same in every process."""
     x = np.random.default_rng(seed).standard_normal((code.num_partitions, d)).astype(np.float32)
     x[np.abs(x) < 0.1] = 0
     return x
@@ -34,7 +34,7 @@ def vote(election: Election, x: np.ndarray) -> ec.PackedSigns:
 
 
 class Without(InProcessTransport):
-    """All workers in one process, of whom some are silent."""
+    """A transport for all workers in one process, some of them silent."""
 
     def __init__(self, num_workers: int, silent: set[int]) -> None:
         super().__init__(num_workers)
@@ -46,41 +46,45 @@ class Without(InProcessTransport):
 
 
 def expected(code: ec.AllocationCode, x: np.ndarray, step: int, silent: set[int] = frozenset(), **policies):
-    """The winner of one step by an election in one process, without some workers."""
+    """Return the winner of one step by an election in one process, without some workers."""
     election = Election(code, Without(code.num_workers, silent), **policies)
     election.step = step
     return vote(election, x)
 
 
 class Tampering:
-    """A transport that sends something else; this process's own messages only."""
+    """A transport on which some of this process's workers, or all, send something else.
 
-    def __init__(self, inner, change: Callable) -> None:
-        self.inner, self.change, self.before = inner, change, None
+    Args:
+        inner: the transport that carries the messages.
+        change: (message, this worker's message before) -> what is sent in its place, None for nothing. Without a
+            change everybody is honest.
+        workers: those that do it; all of this process unless given.
+    """
+
+    def __init__(self, inner, change: Callable | None = None, workers: Container[int] | None = None) -> None:
+        self.inner, self.change, self.dishonest = inner, change, workers
+        self.before: dict[int, bytes] = {}
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
-
-    def exchange(self, messages, max_bytes, decode):
-        return self.inner.exchange(self._changed(messages), max_bytes, decode)
 
     @property
     def device(self):
         return self.inner.device
 
-    def _changed(self, messages):
+    def exchange(self, messages, max_bytes, decode):
         sent = {}
         for worker, message in messages.items():
-            now = bytes(np.asarray(message))
-            changed = self.change(now, self.before)
-            self.before = now
-            if changed is not None:
-                sent[worker] = changed
-        return sent
+            sent[worker] = now = bytes(np.asarray(message))
+            if self.change and (self.dishonest is None or worker in self.dishonest):
+                sent[worker] = self.change(now, self.before.get(worker))
+            self.before[worker] = now
+        return self.inner.exchange({w: m for w, m in sent.items() if m is not None}, max_bytes, decode)
 
 
 class Failing:
-    """A decoder that raises where it is told to; its messages are cut into equal ones."""
+    """A decoder that raises on request; it cuts a message into equal ones."""
 
     def __init__(self, fails: bool) -> None:
         self.fails = fails
@@ -96,7 +100,7 @@ class Failing:
 
 
 def resigned(message: bytes, **changes: int) -> bytes:
-    """The same votes in a well-signed frame with another step, sender or d."""
+    """Return the same votes in a well-signed frame with another step, sender or d."""
     votes = frame.decode(message)
     if "d" in changes:
         votes = ec.pack(np.ones(changes["d"]))
@@ -104,7 +108,7 @@ def resigned(message: bytes, **changes: int) -> bytes:
 
 
 def garbage_of(d: int) -> dict[str, Callable]:
-    """What worker 1 may send in place of its votes of step 1, by name: changes for :class:`Tampering`."""
+    """Return what worker 1 may send in place of its votes of step 1, by name: changes for :class:`Tampering`."""
     return {
         "random": lambda m, before: np.random.default_rng(1).bytes(len(m)),
         "empty": lambda m, before: b"",

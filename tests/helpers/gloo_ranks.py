@@ -51,7 +51,7 @@ def script(size: int, arguments: list[str]) -> Callable[[int], None]:
 
 
 def forked(size: int, rank_main: Callable[[int], None], expected: dict[int, int]) -> bool:
-    """Run the ranks; return whether all ended with the status expected of them, 0 if none is."""
+    """Run the ranks; return whether all ended with the expected status, which is 0 unless given."""
     ranks = {}
     for rank in range(size):
         pid = os.fork()

@@ -1,4 +1,4 @@
-"""Memory beside which nothing may be read or written: one byte too far is a segmentation fault."""
+"""Allocate memory between inaccessible pages: reading or writing one byte too far is a segmentation fault."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = mmap.PAGESIZE
 
 
 def guarded(nbytes: int, at_end: bool) -> np.ndarray:
-    """nbytes of memory that touch an inaccessible page: behind them (at_end), or in front of them."""
+    """Return nbytes of memory that touch an inaccessible page, behind them (at_end) or in front of them."""
     size = -(-nbytes // PAGE) * PAGE
     area = mmap.mmap(-1, size + 2 * PAGE)
     view = np.frombuffer(area, dtype=np.uint8)

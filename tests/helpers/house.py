@@ -90,7 +90,7 @@ def private(name: str) -> bool:
 
 
 def root_of(node: ast.expr) -> str:
-    """Return the first name of a.b.c, or "" of what is no such chain."""
+    """Return the first name of a chain like a.b.c, and "" for any other expression."""
     while isinstance(node, ast.Attribute):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""

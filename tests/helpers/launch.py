@@ -29,7 +29,7 @@ ENVIRONMENT = {
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """The exit status and the output of a command."""
 
     status: int
     output: str
@@ -94,7 +94,7 @@ def under_mpi(mpi: str, num_processes: int, *arguments: str, survive: bool = Fal
     """Run Python with these arguments in processes under the MPI "mpich" or "openmpi".
 
     An exception in one process ends all of them (that is what ``-m mpi4py`` is for), and so does its death, unless
-    the others must survive it.
+    ``survive`` is given.
     """
     launcher = find(mpi)
     if launcher is None:

@@ -1,4 +1,4 @@
-"""The tolerance of a code by its definition, without the package's own search."""
+"""Compute the tolerance of a code by definition, without the package's own search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from electioncode.codes import AllocationCode
 
 
 def least_margins(code: AllocationCode) -> tuple[int, int]:
-    """Least |sum of votes| towards the truth for +1 and for -1 under tie "plus", in plain NumPy, all layers."""
+    """Return the least |sum of votes| towards the truth for +1 and for -1 under tie "plus", in plain NumPy."""
     k = code.num_partitions
     signs = 2 * (np.arange(2**k)[:, None] >> np.arange(k) & 1).astype(np.int16) - 1
     sums = signs @ code.allocation.T.astype(np.int16)

@@ -30,7 +30,7 @@ def threads():
 
 @pytest.fixture(scope="module")
 def access(tmp_path_factory):
-    """300 rows in the form of Amazon's file, packed: the label depends on the first two columns."""
+    """Write 300 rows in the form of Amazon's file, packed: the label depends on the first two columns."""
     rng = np.random.default_rng(0)
     values = rng.integers(1, 6, (300, 9))
     labels = (values[:, 0] + values[:, 1] + rng.integers(0, 3, 300) > 6).astype(int)
@@ -42,7 +42,7 @@ def access(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """CIFAR-10's binary batches, of 20 images each: a class is a colour."""
+    """Write CIFAR-10's binary batches, of 20 images each: a class is a colour."""
     folder = tmp_path_factory.mktemp("cifar-10-batches-bin")
     rng = np.random.default_rng(1)
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
@@ -54,7 +54,7 @@ def pictures(tmp_path_factory):
 
 
 def reproduce(figure, data, out, *arguments):
-    """Runs the command; its runs by curve and seed."""
+    """Run the command and return its runs by curve and seed."""
     assert main(["reproduce", figure, "--data", str(data), "--out", str(out), "--jobs", "1", *arguments]) == 0
     content = json.loads(next(out.glob(f"{figure}-*/results.json")).read_text())
     return {(run["curve"], run["seed"]): run for run in content["runs"]}
@@ -228,7 +228,7 @@ def test_figures_are_the_papers():
             names = [curve.name for curve in one.curves]
             assert len(set(names)) == len(names)
             panels = [curve.panel for curve in one.curves]
-            assert sorted(panels, key=panels.index) == panels  # curves of a panel stand together
+            assert sorted(panels, key=panels.index) == panels  # curves of one panel are adjacent
     assert [f.name for f in figures.find(["fig6", "fig4a"])] == ["fig6a", "fig6b", "fig4a"]
 
 

@@ -35,7 +35,7 @@ def threads():
 
 
 def train(out, *arguments, name="run"):
-    """Runs the command and reads summary.json, by scheme."""
+    """Run the command and reads summary.json, by scheme."""
     where = ["--transport", "in-process", "--progress", "none", "--out", str(out), "--name", name]
     assert main(["train", *TINY, *arguments, *where]) == 0
     entries = json.loads((out / name / "summary.json").read_text())
@@ -48,7 +48,7 @@ def digests(summary):
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
-    """One run of all schemes: (folder, summary by scheme)."""
+    """Run all schemes once; the value is (folder, summary by scheme)."""
     out = tmp_path_factory.mktemp("runs")
     return out / "run", train(out)
 

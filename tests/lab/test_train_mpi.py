@@ -50,7 +50,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def over_mpich(tmp_path_factory, pictures):
-    """The folder of a training by a server and five workers, and of a figure: one job, which imports PyTorch once."""
+    """Train by a server and five workers and draw a figure, in one job; the value is the folder of both."""
     out = tmp_path_factory.mktemp("mpich")
     train = ["train", *options(5), "--transport=mpi", "--topology=server", f"--out={out}", "--name=many"]
     figure = [*FIGURE, f"--data={pictures}", "--transport=mpi", f"--out={out}"]

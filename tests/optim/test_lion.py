@@ -28,7 +28,7 @@ def gradients(dtype, *key):
 
 
 def direction(m, g, betas, maximize=False):
-    """c, and the new m."""
+    """Return c and the new m."""
     g = -g if maximize else g
     return m * betas[0] + g * (1 - betas[0]), m * betas[1] + g * (1 - betas[1])
 

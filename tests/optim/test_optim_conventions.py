@@ -1,4 +1,4 @@
-"""What any torch optimizer promises, of Signum and Lion: options, groups, schedulers, hooks, pickles, shards."""
+"""Signum and Lion keep the promises of any torch optimizer: options, groups, schedulers, hooks, pickles, shards."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_who_is_late_or_out_of_step(mpi):
 
 
 def test_a_flood_of_messages_is_one_vote(mpi):
-    """Not among others: what is left of the flood would meet the next transport."""
+    """In a job of its own: messages left over from the flood would reach the next transport."""
     assert over_mpi(mpi, 4, PROGRAM, "flood") == 0
 
 
@@ -45,7 +45,7 @@ def test_a_worker_that_leaves_in_order(mpi, tmp_path):
 
 @pytest.mark.parametrize("how", ["raises", "dies"])
 def test_a_worker_that_dies_ends_the_job_by_default(mpi, how, tmp_path):
-    """That is what MPI does; at any rate nobody hangs."""
+    """MPI ends the job; the test is that nobody hangs."""
     assert over_mpi(mpi, 4, PROGRAM, f"leaves:{how}:{tmp_path}") != 0
 
 

@@ -116,7 +116,7 @@ def test_dirty_output(isa, rng):
 @pytest.mark.parametrize("tie", TIES)
 @pytest.mark.parametrize("masked", [False, True])
 def test_local_majorities_equal_reference(isa, threads, rng, tie, masked):
-    """Rows of weight 0, 1, even, odd, all; more than 16 partitions a worker; k != n."""
+    """Rows of weight 0, 1, even, odd, all; more than 16 partitions per worker; k != n."""
     for k, n, d in ((5, 5, 100), (9, 4, 700), (40, 7, 3000), (3, 11, 65)):
         allocation = (rng.random((n, k)) < 0.5).astype(np.uint8)
         allocation[0] = 0

@@ -83,7 +83,7 @@ def test_large_weights(isa, rng):
 
 
 def test_memory_is_bounded(rng):
-    """Two rows a plane, whatever the number of votes; and none is copied when the count is read."""
+    """Two rows per plane suffice, whatever the number of votes; and none is copied when the count is read."""
     votes = ec.pack(rng.standard_normal((2, 640)))
     tally = ec.Tally(640, 1000)
     for i in range(1000):

@@ -1,4 +1,4 @@
-"""Votes over a code on a device."""
+"""Votes over a code on a device equal those on the host."""
 
 from __future__ import annotations
 

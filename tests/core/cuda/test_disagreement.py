@@ -1,4 +1,4 @@
-"""Disagreement counted on a device."""
+"""Disagreement on a device equals the reference."""
 
 from __future__ import annotations
 

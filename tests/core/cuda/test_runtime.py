@@ -1,4 +1,4 @@
-"""What all CUDA operations share: refusals, frames, the ends of buffers, streams and graphs."""
+"""All CUDA operations refuse bad input, stay inside buffers, and follow streams and graphs."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_graphs_and_streams(place, rng):
 
 
 def test_on_a_gpu():
-    """Says where all tests of this file ran: they have a variant "gpu" only where there is one."""
+    """State where the tests of this folder ran: they have a variant "gpu" only where there is one."""
     why = core.cuda_unavailable()
     if why:
         pytest.skip(f"the CUDA operations were tested emulated alone, and not on a GPU: {why}")

@@ -1,4 +1,4 @@
-"""Tallies on a device."""
+"""Tallies on a device equal those on the host."""
 
 from __future__ import annotations
 

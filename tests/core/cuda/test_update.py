@@ -1,4 +1,4 @@
-"""Votes into tensors on a device: unpacking, and the optimizers' update."""
+"""Votes unpack into tensors and update parameters on a device as on the host."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ MOMENTUM = 0.9
 
 
 def network(dtype=torch.float32) -> nn.Module:
-    """Parameters of many sizes, one of them channels-last."""
+    """Return a network with parameters of many sizes, one of them channels-last."""
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten(), nn.Tanh(), nn.Linear(80, 33), nn.Tanh(), nn.Linear(33, 70))
     head = nn.Sequential(nn.Tanh(), nn.Linear(70, 64, bias=False), nn.LayerNorm(64), nn.Linear(64, 3))
@@ -54,7 +54,7 @@ def wrapped(model: nn.Module, code=None, hook=majority_vote_hook, ddp=None, **op
 
 
 def train(code=None, steps=range(2), resume=None, lr=0.01, garbage=False, **options):
-    """Parameters at the end, the state, and a checkpoint of all."""
+    """Train; return the parameters at the end, the state, and a checkpoint of everything."""
     model, state, buckets = wrapped(network(), code, **options)
     if garbage:
         draw = torch.Generator().manual_seed(dist.get_rank())
@@ -84,7 +84,7 @@ def flat(model: nn.Module) -> torch.Tensor:
 
 
 def all_equal(model: nn.Module) -> None:
-    """The same parameters at all ranks, honest or not: they have all heard the same."""
+    """Assert that all ranks, honest or not, hold the same parameters: they have all heard the same."""
     mine = flat(model)
     everybodys = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(everybodys, mine)
@@ -92,7 +92,7 @@ def all_equal(model: nn.Module) -> None:
 
 
 def by_hand(signs: torch.Tensor, code: ec.AllocationCode) -> torch.Tensor:
-    """(k, ...) +1, -1, 0 -> the vote, ties up."""
+    """Return the vote on (k, ...) signs +1, -1 and 0, where a tie is +1."""
     rows = []
     for worker in range(code.num_workers):
         s = sum(signs[j] for j in code.partitions(worker))
@@ -197,7 +197,7 @@ def views() -> None:
 
 
 class Branches(nn.Module):
-    """Rank r uses branch r % 2; nobody uses the third."""
+    """A model in which rank r uses branch r % 2, and nobody uses the third."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class Branches(nn.Module):
 
 
 def unused() -> None:
-    """Who does not use a parameter does not vote on it; what nobody uses keeps no gradient."""
+    """A rank that does not use a parameter does not vote on it; a parameter that nobody uses gets no gradient."""
     rank, n = dist.get_rank(), dist.get_world_size()
     model = Branches()
     twin = Branches()
@@ -269,7 +269,7 @@ def checkpoints() -> None:
 
 
 def gradients_of(twin: nn.Module, step: int, n: int) -> list[tuple[torch.Tensor, ...]]:
-    """Return the gradients of n partitions, per parameter."""
+    """Return the gradients of n partitions for each parameter."""
     rows = []
     for j in range(n):
         twin.zero_grad()

@@ -1,4 +1,4 @@
-"""Commands of the lab, in every process."""
+"""Run commands of the lab in every process."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from electioncode.robustness.planning import (
 
 
 def kills_too_many(sets: list[int], s: int, b: int) -> bool:
-    """By definition: some v points kill more than v - b sets."""
+    """Return whether some v points kill more than v - b sets, by definition."""
     for points in range(1 << packing.num_points(s, b)):
         v = bin(points).count("1")
         killed = sum(2 * bin(points & x).count("1") > bin(x).count("1") for x in sets)

@@ -33,7 +33,7 @@ def counts(t: MPITransport) -> bool:
 
 
 def tag(step: int, number: int = 0, no_message: bool = False) -> int:
-    """The MPI tag of a message, of the round with this number in a step."""
+    """Return the MPI tag of a message in the round with this number in a step."""
     return 2 * (ranks.ROUNDS * (step + 1) + number) + no_message
 
 
@@ -46,10 +46,10 @@ def garbage(topology: str) -> None:
         if topology == "sharded" and name == "d":
             continue  # some of its parts are as long as they should be
         t = transport(topology)
-        tampering = Tampering(t, lambda m, before: m)
+        tampering = Tampering(t)
         with Election(code, tampering if liar else t) as election:
             for step in range(4):
-                tampering.change = change if step == 1 else lambda m, before: m
+                tampering.change = change if step == 1 else None
                 x = gradients(code, D, step)
                 winner = vote(election, x)
                 if not (liar and topology == "allgather"):  # which believes itself
@@ -60,15 +60,15 @@ def garbage(topology: str) -> None:
 
 @patch.object(ranks, "CLOSE_SECONDS", 0.2)  # nobody will ever fetch it
 def huge(topology: str) -> None:
-    """A message far too long is not received at all, and its sender not heard again: no memory, no hang."""
+    """A message that is far too long is never received, and its sender is ignored from then on: no memory, no hang."""
     n = world.size - (topology == "server")
     code = ec.uncoded(n)
     liar = world.rank == 1 + (topology == "server")
     t = transport(topology)
-    tampering = Tampering(t, lambda m, before: m)
+    tampering = Tampering(t)
     with Election(code, tampering if liar else t) as election:
         for step in range(4):
-            tampering.change = (lambda m, before: bytes(HUGE)) if step == 1 else lambda m, before: m
+            tampering.change = (lambda m, before: bytes(HUGE)) if step == 1 else None
             x = gradients(code, D, step)
             winner = vote(election, x)
             if not (liar and topology == "allgather"):
@@ -104,7 +104,7 @@ def quorum(topology: str) -> None:
     code = ec.uncoded(n)
     t = transport(topology, timeout=5)
     silent = world.rank == (topology == "server")
-    tampering = Tampering(t, lambda m, before: m)
+    tampering = Tampering(t)
     with Election(code, tampering if silent else t, tie="random", quorum=n) as election:
         for step in range(3):
             meet()
@@ -185,7 +185,7 @@ def far_behind() -> None:
 
 
 def silent_server() -> None:
-    """Workers do not wait indefinitely; the result that comes late is not taken for the next one."""
+    """Workers do not wait forever; the result that comes late is not taken for the next one."""
     code = ec.uncoded(world.size - 1)
     x, y = gradients(code, D, 0), gradients(code, D, 1)
     with Election(code, MPITransport(timeout=0.1 if world.rank else 5)) as election:
@@ -207,7 +207,7 @@ def silent_server() -> None:
 
 
 def limit(topology: str) -> None:
-    """The decoder gets what fits max_bytes, and None for what does not, be it sent eagerly or not."""
+    """The decoder gets messages that fit max_bytes and None for longer ones, whether they are sent eagerly or not."""
     t = transport(topology)
     for size in (100, 1 << 16, 1 << 20):
         seen = []
@@ -247,7 +247,7 @@ def failing_server() -> None:
 
 
 def missing_part() -> None:
-    """In "sharded", the silence of one rank costs its vote where it is early, and the step where it counts."""
+    """In "sharded", a silent rank loses its vote; if it stays silent while it counts, the step fails."""
     t = transport("sharded", timeout=0.6)
     decode = Failing(False)
     assert t.exchange({t.rank: b"message"}, 100, decode) == b"result" * world.size
@@ -283,7 +283,7 @@ def late_before_digests() -> None:
 
 @patch.object(mailbox, "MAX_UNFETCHED", 10**6)
 def flood() -> None:
-    """A worker that sends many messages a step, of this step and others, has one vote and holds nobody up."""
+    """A worker that sends many messages per step, for this step and others, has one vote and delays nobody."""
     code = ec.uncoded(world.size - 1)
     t = transport("server", timeout=10)
     flooding = world.rank == 1
@@ -302,7 +302,7 @@ def flood() -> None:
 
 
 def ahead() -> None:
-    """A message for a step to come is an abstention now, without waiting, and not heard before its time."""
+    """A message for a later step is an abstention in this one, without waiting, and is not counted early."""
     code = ec.uncoded(world.size - 1)
     t = transport("server")
     with Election(code, t) as election:

@@ -27,13 +27,13 @@ def codes(n: int) -> list[ec.AllocationCode]:
 
 
 def first(size: str) -> MPI.Comm | None:
-    """A communicator of the first processes; None in the others."""
+    """Return a communicator of the first processes, and None in the others."""
     comm = world.Split(0 if world.rank < int(size) else MPI.UNDEFINED, world.rank)
     return None if comm == MPI.COMM_NULL else comm
 
 
 def equal(topology: str, size: str) -> None:
-    """Every code, policy, size and attack: in all processes the bits of the in-process election."""
+    """Every process gets the bits of the in-process election, for every code, policy, size and attack."""
     comm, n = first(size), int(size) - (topology == "server")
     if comm is None:
         return
@@ -70,7 +70,7 @@ def perfect(topology: str, size: str) -> None:
 
 
 def bytes_on_the_wire(topology: str) -> None:
-    """What a worker sends and receives, as the documentation says."""
+    """A worker sends and receives as many bytes as the documentation says."""
     n = world.size - (topology == "server")
     d = 64 * 5 * n * 10
     size = frame.frame_bytes(d)
@@ -84,7 +84,7 @@ def bytes_on_the_wire(topology: str) -> None:
 
 
 def verified(topology: str) -> None:
-    """A rank that holds another result is named to the others, and told so itself."""
+    """A rank with a different result is named to the others, and is told so itself."""
     t = transport(topology, verify_every=2)
     odd = world.size - 1
 
@@ -156,7 +156,7 @@ def apart() -> None:
 
 
 def alone() -> None:
-    """A world of one: no server, but an allgather of one worker."""
+    """A world of one has no server, but it has an allgather of one worker."""
     try:
         MPITransport()
     except ValueError as error:
@@ -170,7 +170,7 @@ def alone() -> None:
 
 
 def misuse() -> None:
-    """Errors that name what is wrong."""
+    """Errors name what is wrong."""
     for wrong, error in (("world", TypeError), (MPI.COMM_NULL, None)):
         try:
             MPITransport(wrong)

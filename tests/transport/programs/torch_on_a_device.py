@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from checks import emulated
-from elections import Tampering, gradients
-from torch_transport import D, counts, equal, limit, quorum, same, transport, verified, workers
+from elections import Tampering, gradients, same
+from torch_failures import quorum
+from torch_votes import D, counts, equal, limit, transport, verified, workers
 
 import electioncode as ec
 from electioncode.election import Election
@@ -43,7 +44,7 @@ def tensors(topology: str) -> None:
     }
     t = transport(topology)
     liar = t.workers == (1,)
-    tampering = Tampering(t, lambda m, before: m)
+    tampering = Tampering(t)
     with Election(code, tampering if liar else t) as election:
         for step, (name, lie) in enumerate(lies.items()):
             tampering.change = lambda m, before, lie=lie: None if lie is None else lie.tobytes()
