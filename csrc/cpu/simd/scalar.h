@@ -55,7 +55,7 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
     return {bytes_to_bits(negative), bytes_to_bits(zero), bytes_to_bits(nan)};
 }
 
-// The negative mask alone, and on the side whether any coordinate was NaN: the largest magnitude tells.
+// Read the negative mask alone, and note the largest magnitude, which tells whether any coordinate was NaN.
 template <typename F, std::size_t = sizeof(typename F::Bits)>
 struct SignReader {
     using Signed = typename std::make_signed<typename F::Bits>::type;

@@ -1,4 +1,4 @@
-// What a Vec does by the operators of the compiler; in scalar.h it is a Word.
+// What every Vec does by the compiler's own operators; in scalar.h it is a Word.
 
 constexpr std::size_t kVecWords = sizeof(Vec) / sizeof(Word);
 
