@@ -26,22 +26,22 @@ enum class Tie : int { kPlus, kMinus, kRandom, kAbstain };
 
 constexpr std::int64_t kMaxTotalWeight = std::int64_t{1} << 40;  // the most that |weights| may add up to
 
-// The words of a row of d coordinates.
+// Return the words in a row of d coordinates.
 ELECTIONCODE_SHARED constexpr std::size_t num_words(std::size_t d) { return (d + kWordBits - 1) / kWordBits; }
 
-// The bits of word w that belong to one of d coordinates; padding bits stay 0.
+// Return the bits of word w that belong to one of d coordinates; padding bits stay 0.
 ELECTIONCODE_SHARED constexpr Word valid_bits(std::size_t d, std::size_t w) {
     return (w + 1) * kWordBits <= d ? ~Word{0} : (Word{1} << (d % kWordBits)) - 1;
 }
 
-// Bits to hold counts of up to n.
+// Return how many bits hold counts of up to n.
 ELECTIONCODE_SHARED constexpr int bit_length(std::uint64_t n) {
     int length = 0;
     for (; n; n >>= 1) ++length;
     return length;
 }
 
-// What a count of up to `maximum` must exceed to win; or, with `half`, to win or tie.
+// Return what a count of up to `maximum` must exceed to win or, with `half`, to win or tie.
 ELECTIONCODE_SHARED constexpr std::uint64_t majority_limit(std::uint64_t maximum, bool half) {
     return half && maximum % 2 == 0 ? maximum / 2 - 1 : maximum / 2;
 }
@@ -77,7 +77,7 @@ struct Code {
     std::size_t load(std::size_t worker) const { return first[worker + 1] - first[worker]; }
 };
 
-// Signs of x, or of the momentum v <- beta * v + weight * x when v is given (x and v share a dtype).
+// Take the signs of x or, when v is given, of the momentum v <- beta * v + weight * x (x and v share a dtype).
 // With `split`, the signs are still of that sum, but v <- split_beta * v + split_weight * x (Lion).
 struct PackJob {
     const void* x = nullptr;
@@ -124,7 +124,7 @@ struct Dot {
     int plane;
 };
 
-// Adds one dot to carry-save counters: per level sum[l] <- sum ^ pending ^ carry, carry <- majority;
+// Add one dot to carry-save counters: per level sum[l] <- sum ^ pending ^ carry, carry <- majority;
 // the last carry goes to `rest`, which may be pending[0].
 struct AccumulateJob {
     Dot source;

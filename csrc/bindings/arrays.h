@@ -72,7 +72,7 @@ inline Dtype dtype_of(const py::array& a, const char* argument) {
     fail(argument, "float16, float32, float64 or uint16 (the bits of bfloat16)", describe(a));
 }
 
-// One row of words, or none.
+// Return one row of words, or none.
 inline Word* row_of(const py::array& a, const char* argument, std::size_t words, bool write) {
     return words_of(a, argument, 1, words, write).row<Word>(0);
 }
@@ -80,7 +80,7 @@ inline Word* row_of(const MaybeArray& a, const char* argument, std::size_t words
     return a ? row_of(*a, argument, words, write) : nullptr;
 }
 
-// All of an array's words.
+// Return all of an array's words.
 inline Word* all_words_of(const py::array& a, const char* argument, bool write) {
     return row_of(a, argument, static_cast<std::size_t>(a.size()), write);
 }

@@ -17,7 +17,7 @@ using Address = std::uintptr_t;
 
 extern const char* const kModule;  // for error messages; each module defines its own
 
-constexpr std::size_t kMaxCoordinates = std::size_t{1} << 43;  // so that bytes of float64 fit 64 bits with room
+constexpr std::size_t kMaxCoordinates = std::size_t{1} << 43;  // so that sizes in bytes fit 64 bits with room to spare
 constexpr std::uint32_t kPurposeTie = 0, kPurposeZero = 1;
 constexpr std::uint32_t kFirstWorkerStream = 1;  // stream 0 is the global vote's
 
@@ -47,7 +47,7 @@ inline std::size_t coordinates(std::size_t d) {
     return d;
 }
 
-// Memory that the caller vouches for, so that only its address can be checked.
+// Check an address; for the memory behind it, the caller vouches.
 template <typename T>
 T* pointer(Address address, std::size_t alignment, const char* argument, bool needed) {
     if (needed && address == 0) fail(argument, "an address", 0);

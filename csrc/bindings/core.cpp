@@ -1,4 +1,4 @@
-// The module _core: its parts, and what belongs to none of them.
+// The module _core: the list of its parts, and what belongs to none of them.
 #include "core.h"
 
 #include "../cpu/dispatch.h"

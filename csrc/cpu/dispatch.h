@@ -13,13 +13,13 @@ struct InstructionSet {
     bool available;  // this CPU and this operating system can run it
 };
 
-// Every row that was compiled in, best first; the last is "scalar".
+// Return every row that was compiled in, best first; the last is "scalar".
 const std::vector<InstructionSet>& instruction_sets();
 
-// The kernels in use: the best available row, unless ELECTIONCODE_ISA or a call names another.
+// Return the kernels in use: the best available row, unless ELECTIONCODE_ISA or a call names another.
 const KernelTable& kernels();
 
-// Throws std::invalid_argument for a name that is unknown or not available; an empty name means the best.
+// Choose a row; an empty name means the best. Throws std::invalid_argument for one that is unknown or not available.
 void set_instruction_set(const std::string& name);
 
 }  // namespace electioncode

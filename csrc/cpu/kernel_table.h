@@ -78,7 +78,7 @@ ELECTIONCODE_SHARED constexpr std::size_t message_block(std::size_t num_messages
     const std::size_t fits = (std::size_t{1} << 17) / num_messages / 64 * 64;  // 1 MiB of messages
     return fits > kMessageWords ? kMessageWords : fits < 64 ? 64 : fits;
 }
-// From one message's block to the next: a line more, or all would fall into the same few sets of the cache.
+// Return the distance between messages' blocks: with a line more, they do not all fall into the same few cache sets.
 ELECTIONCODE_SHARED constexpr std::size_t message_stride(std::size_t num_messages) {
     return message_block(num_messages) + kLineWords;
 }

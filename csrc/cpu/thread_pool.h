@@ -1,5 +1,5 @@
-// A small pool: static contiguous ranges, the caller takes part, no queue. OpenMP is left out on purpose:
-// two OpenMP runtimes in one process (ours and PyTorch's) hang after a fork and fight over affinity.
+// A small thread pool: static contiguous ranges, no queue, and the caller takes part. No OpenMP, on purpose: two
+// OpenMP runtimes in one process (ours and PyTorch's) hang after a fork and fight over affinity.
 #pragma once
 
 #include <cstddef>

@@ -32,7 +32,7 @@ struct CodedArgs {
     std::size_t out_stride, out_mask_stride;
     std::uint64_t maximum;    // of the fused vote
     RandomStream global;      // of the fused vote
-    Table<Index, 440> lists;  // each worker's first place and size, then the members, two a word
+    Table<Index, 440> lists;  // each worker's first place and size, then the members, two per word
 };
 
 EC_DEVICE std::uint32_t member(const CodedArgs& args, std::uint32_t place) {
@@ -80,7 +80,7 @@ struct Coded {
             if (!args.fused) {
                 args.out[worker * args.out_stride + w] = verdict.winner;
                 if (args.out_mask) args.out_mask[worker * args.out_mask_stride + w] = verdict.voted;
-            } else if (list.b > 0) {  // who holds nothing abstains
+            } else if (list.b > 0) {  // a worker that holds nothing abstains
                 Word x[2] = {verdict.winner, verdict.winner | ~verdict.voted};
                 if (args.masked_messages) {
                     global.template add<2>(x);

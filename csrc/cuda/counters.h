@@ -10,7 +10,7 @@ constexpr int kGroup = 16;  // rows that are read together
 EC_DEVICE Word xor3(Word a, Word b, Word c) { return a ^ b ^ c; }
 EC_DEVICE Word majority3(Word a, Word b, Word c) { return (a & b) | (c & (a ^ b)); }
 
-// N bits of weight 2^plane join plane[0]; its carries go one plane up. What does not fit kPlanes is zero.
+// Add N bits of weight 2^plane to plane[0]; its carries go one plane up. What does not fit kPlanes is zero.
 template <int kPlanes, int N>
 EC_DEVICE void add_column(Word* plane, Word* x) {
     if constexpr (kPlanes > 0) {

@@ -1,9 +1,9 @@
-# The CUDA kernels, twice: for the GPU where nvcc works, and for the CPU where tests want them (ELECTIONCODE_EMULATION).
+# Build the CUDA kernels for the GPU where nvcc works, and for the CPU where tests ask (ELECTIONCODE_EMULATION).
 set(cuda_operations runtime pack update majority code_votes tally disagreement)
 set(cuda_summary "no")
 
 if(ELECTIONCODE_CUDA STREQUAL "AUTO" OR ELECTIONCODE_CUDA)
-  # Tries the compiler, host compiler included, in a project of its own: AUTO must not fail because of a broken one.
+  # Try the compiler, host compiler included, in a project of its own: AUTO must not fail because of a broken one.
   include(CheckLanguage)
   set(CMAKE_CUDA_FLAGS "-Wno-deprecated-gpu-targets" CACHE STRING "Flags for nvcc")
   check_language(CUDA)
@@ -15,7 +15,7 @@ if(ELECTIONCODE_CUDA STREQUAL "AUTO" OR ELECTIONCODE_CUDA)
 endif()
 
 if(cuda_summary STREQUAL "yes")
-  # What this nvcc knows of: sm_75, sm_80 and sm_90 as machine code, and the newest of them for later GPUs to translate.
+  # Of what this nvcc knows: sm_75, sm_80 and sm_90 as machine code, and the newest as PTX for later GPUs.
   execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-code OUTPUT_VARIABLE cuda_known ERROR_QUIET)
   set(cuda_real "")
   foreach(architecture 75 80 90)
@@ -52,7 +52,7 @@ if(cuda_summary STREQUAL "yes")
   if(ELECTIONCODE_PYTHON)
     pybind11_add_module(_cuda MODULE csrc/bindings/cuda.cpp)
     target_compile_definitions(_cuda PRIVATE ELECTIONCODE_CUDA_MODULE=_cuda)
-    # The runtime inside is this module's own: nothing of it may be seen by, or come from, the one that torch brings.
+    # The runtime inside is this module's own: it must neither see nor be seen by the one that torch brings.
     set_target_properties(_cuda PROPERTIES CUDA_RUNTIME_LIBRARY Static)
     target_link_libraries(_cuda PRIVATE electioncode_cuda)
     target_link_options(_cuda PRIVATE "LINKER:--exclude-libs,ALL")

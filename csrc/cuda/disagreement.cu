@@ -1,4 +1,4 @@
-// How often each voter differs from the winner: a warp counts a stretch of one voter's row.
+// Count how often each voter differs from the winner, one stretch of a voter's row per warp.
 #include "runtime.h"
 
 namespace electioncode::cuda {

@@ -1,4 +1,4 @@
-// Floating-point formats: how signs are read off their bits, and how they compute. Two neighbours are moved at a time.
+// Floating-point formats: how their bits hold signs, and how they compute. Two neighbours are moved at a time.
 #pragma once
 
 #include "device.h"
@@ -67,7 +67,7 @@ EC_DEVICE typename F::Storage moved(typename F::Storage p, typename F::Compute d
     return F::narrow(add(rounded<F>(multiply(decay, F::widen(p))), change));
 }
 
-// Coordinates c and c + 1 (c is even), zeros beyond d. kFull: both are below d, and p is aligned to a pair.
+// Load coordinates c and c + 1 (c is even), zeros beyond d. kFull: both are below d, and p is aligned to a pair.
 template <bool kFull, typename T>
 EC_DEVICE Pair<T> load_pair(const T* p, std::size_t c, std::size_t d) {
     if constexpr (kFull) {

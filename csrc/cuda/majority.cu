@@ -1,4 +1,4 @@
-// The majority of voters, or of counters, at every coordinate: one word a thread, counted in registers.
+// The majority of voters, or of counters, at every coordinate: one word per thread, counted in registers.
 //
 // A thread reads up to 16 rows at once, so that memory has enough to do, and adds them to a bit-sliced counter. Weights
 // are counted from their highest bit down: the counter is doubled, and the rows with that bit are added.
@@ -33,7 +33,7 @@ struct PlainArgs {
     Table<Row, 460> rows;
 };
 
-// Voters of weight 1 without masks. kGroup rows at a time, all at once where kRows of them are the most.
+// Count voters of weight 1 without masks, kRows at a time; all at once where the planes hold no more.
 template <int kPlanes, int kRows>
 struct Plain {
     static constexpr int kThreads = 256;
@@ -58,7 +58,7 @@ struct Plain {
 
 // A voter, or one bit of its weight; with a mask it puts in two bits, its vote and "not a vote against".
 struct MaskedVoter {
-    const Word* words;  // nullptr: nobody, to fill up a group
+    const Word* words;  // nullptr: fills up a group
     const Word* mask;
     std::uint32_t plane;
     std::uint32_t negative;
@@ -68,7 +68,7 @@ constexpr int kVoters = kGroup / 2;  // of a group, which has one plane
 struct MaskedArgs {
     Outcome outcome;
     int count;
-    Table<MaskedVoter, 160> voters;  // whole groups, of falling planes
+    Table<MaskedVoter, 160> voters;  // whole groups, by falling plane
 };
 
 template <int kPlanes>

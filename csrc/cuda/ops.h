@@ -10,7 +10,7 @@
 
 namespace electioncode::cuda {
 
-// Where kernels go. scratch(bytes) gives device memory, 16-byte aligned, that lives until they have run.
+// Where kernels are queued. scratch(bytes) gives device memory, 16-byte aligned, that lives until they have run.
 struct Queue {
     int device;
     void* stream;

@@ -1,4 +1,4 @@
-// Signs of floats, or of a momentum that is updated on the way, 64 coordinates a word; many tensors in one launch.
+// Signs of floats, or of a momentum updated on the way, 64 coordinates per word; many tensors in one launch.
 //
 // A warp packs a tile of 32 words. At each word a lane holds two neighbouring coordinates, so that a warp reads 64 of
 // them at once; two ballots give the even and the odd bits, which lane w of the warp keeps for word w. At the end each
@@ -10,7 +10,7 @@ namespace electioncode::cuda {
 
 namespace {
 
-constexpr int kAtOnce = 8;  // words whose loads are under way together
+constexpr int kAtOnce = 8;  // words loaded together
 
 struct Entry {  // one tensor
     const void* x;

@@ -33,7 +33,7 @@ void upload(const void* from, std::size_t bytes, void* to, const Queue& queue) {
 
 void check(cudaError_t error, const char* what) {
     if (error == cudaSuccess) return;
-    cudaGetLastError();  // forget it
+    cudaGetLastError();  // clear it
     throw std::runtime_error(std::string("CUDA: ") + what + ": " + cudaGetErrorString(error) + " (" +
                              cudaGetErrorName(error) + ")");
 }

@@ -1,5 +1,5 @@
-// Between an operation and its kernel: launches, tables, the device. A kernel is a struct: Args, kThreads a block, and
-// run(args, Thread) or run(args, Warp).
+// Between an operation and its kernel: launches, tables, the device. A kernel is a struct: Args, kThreads per block,
+// and run(args, Thread) or run(args, Warp).
 #pragma once
 
 #include <algorithm>

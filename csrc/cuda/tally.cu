@@ -55,7 +55,7 @@ struct MarginArgs {
     Table<Plane, 120> planes;
 };
 
-// A warp a word, two coordinates a lane.
+// One word per warp, two coordinates per lane.
 struct Margin {
     static constexpr int kThreads = 256;
     using Args = MarginArgs;

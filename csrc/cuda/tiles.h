@@ -20,8 +20,8 @@ EC_DEVICE const auto& entry_of(const Args& args, std::size_t tile) {
     return args.entries[low];
 }
 
-// Launch jobs, as many together as the arguments can take and are alike: launch(args, one of them) for every launch,
-// with entry(job, first_tile) for each job.
+// Launch jobs, as many alike at once as the arguments hold: launch(args, one of them) per launch, entry(job,
+// first_tile) per job.
 template <typename Args, typename Job, typename Alike, typename Describe, typename Launch>
 void launch_tiles(const std::vector<Job>& jobs, Alike alike, Describe entry, Launch launch) {
     std::vector<const Job*> left;

@@ -9,7 +9,7 @@ namespace electioncode::cuda {
 
 namespace {
 
-constexpr int kAtOnce = 8;  // words whose loads are under way together
+constexpr int kAtOnce = 8;  // words loaded together
 
 struct Entry {  // one tensor
     void* values;

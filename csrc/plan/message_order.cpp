@@ -10,7 +10,7 @@ namespace electioncode {
 
 namespace {
 
-// Members as bits: the search below compares every two messages, at every vote.
+// Members as bits: every vote compares every two messages.
 using Bits = std::vector<std::uint64_t>;
 
 Bits bits_of(const Members& members) {
@@ -42,7 +42,7 @@ Members without(const Members& a, const Members& b) {
     return left;
 }
 
-// Take the cheapest next message, again and again. Rows of a cyclic code come out one from the other, by one pair each.
+// Take the cheapest next message, again and again. Each row of a cyclic code follows from another by one pair.
 std::vector<Step> chain_messages(const std::vector<Message>& messages, std::vector<std::size_t> left,
                                  std::size_t direct_rows) {
     std::vector<Bits> bits;

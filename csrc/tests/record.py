@@ -69,27 +69,39 @@ def packs(out: BinaryIO, rng: np.random.Generator) -> None:
                 record(out, PACK, [DTYPES[dtype], d, z, NAN.index(nan), 7, 8, 9], [handed, words, mask])
 
 
+def with_one_nan(x: np.ndarray) -> np.ndarray:
+    """What is stored: in 16 bits a NaN has one form."""
+    return np.where(np.isnan(x), np.float16(np.nan), x) if x.dtype == np.float16 else x
+
+
+def signs(x: np.ndarray) -> np.ndarray:
+    """Words of the votes of a momentum, of which a NaN is taken for positive."""
+    return reference.pack(np.where(np.isnan(x), 1, x))[0]
+
+
 def steps(out: BinaryIO, rng: np.random.Generator) -> None:
-    for dtype in ("float16", "float32", "float64"):
+    for dtype in ("float16", "float16 with NaNs", "float32", "float64"):
+        dtype, _, nans = dtype.partition(" ")
         for d in LENGTHS:
             g, v, p = (rng.standard_normal(d).astype(dtype) for _ in range(3))
-            new = reference.momentum(v, g, 0.9)
+            for x in (g, v, p) if nans else ():
+                x.view(np.uint16)[rng.random(d) < 0.2] |= 0x7C01
+            new = with_one_nan(reference.momentum(v, g, 0.9))
             record(
                 out,
                 MOMENTUM,
                 [DTYPES[dtype], d, bits(0.9), bits(1 - 0.9)],
-                [g, v, reference.pack(new)[0], new],
+                [g, v, signs(new), new],
             )
-            kept = reference.momentum(v, g, 0.99)
+            kept = with_one_nan(reference.momentum(v, g, 0.99))
             record(
                 out,
                 MOMENTUM,
                 [DTYPES[dtype], d, bits(0.9), bits(1 - 0.9), bits(0.99), bits(1 - 0.99)],
-                [g, v, reference.pack(new)[0], kept],
+                [g, v, signs(new), kept],
             )
             words, mask = (w if w is None else w[0] for w in votes(rng, 1, d, d % 2 == 0))
-            signs = reference.unpack(words, d, mask, np.float64)
-            moved = reference.update(p, signs, 0.01, 0.1)
+            moved = with_one_nan(reference.update(p, reference.unpack(words, d, mask, np.float64), 0.01, 0.1))
             record(out, UPDATE, [DTYPES[dtype], d, bits(1 - 0.01 * 0.1), bits(-0.01)], [p, words, mask, moved])
     for dtype in ("int8", "float16", "float32", "float64"):
         for d in LENGTHS:
@@ -131,7 +143,7 @@ def coded(out: BinaryIO, rng: np.random.Generator) -> None:
 
 def main(path: str) -> None:
     rng = np.random.default_rng(0)
-    with Path(path).open("wb") as out:
+    with Path(path).open("wb") as out, np.errstate(invalid="ignore"):  # NaNs are meant
         packs(out, rng)
         steps(out, rng)
         majorities(out, rng)

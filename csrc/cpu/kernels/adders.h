@@ -91,12 +91,12 @@ template <int N>
     }
 }
 
-// The planes of a counter in memory, a vector of each.
+// Return how to load a vector of plane p of a counter in memory.
 static inline auto planes_at(const Word* counter, std::size_t stride) {
     return [=](int p) { return load(counter + static_cast<std::size_t>(p) * stride); };
 }
 
-// How many of a line's n words the vector at v takes.
+// Return how many of a line's n words the vector at v takes.
 static inline std::size_t words_of_vector(std::size_t n, std::size_t v) {
     return n - v < kVecWords ? n - v : kVecWords;
 }

@@ -1,5 +1,5 @@
 // The algorithms, once for every instruction set. A unit of simd/ includes this with ELECTIONCODE_SIMD naming its
-// primitives; everything has internal linkage, but for the table.
+// primitives; everything but the table has internal linkage.
 #include <cstring>
 #include <type_traits>
 #include <utility>

@@ -1,6 +1,6 @@
-// What memory allows: loops that only read, copy or rewrite. Benchmarks divide by them.
+// Memory's own speed: loops that only read, copy or rewrite. Benchmarks divide by them.
 
-// Four streams with a prefetch each: on the machines tried, faster than one stream with or without.
+// Read four streams with a prefetch each: faster, on the machines tried, than one stream with or without.
 static Word read_words(const Word* words, std::size_t begin, std::size_t end) {
     constexpr std::size_t kStreams = 4, kStride = 2 * kVecWords;
     const std::size_t part = (end - begin) / kStreams / kStride * kStride;

@@ -1,7 +1,7 @@
 // The checksum of a frame.
 
-// A sum over words, so that any order and any cut gives the same result: SplitMix64's finaliser of each word and its
-// place (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+// Sum SplitMix64's finaliser of each word and its place, so that any order and any cut gives the same result (Steele,
+// Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 static std::uint64_t checksum(const Word* words, std::size_t begin, std::size_t end) {
     std::uint64_t sum = 0;
     for (std::size_t i = begin; i < end; ++i) {

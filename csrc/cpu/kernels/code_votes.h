@@ -21,7 +21,7 @@ static void count_alone(const Word* const* rows, std::size_t messages, std::size
 using CountAlone = void (*)(const Word* const*, std::size_t, std::size_t, std::size_t, Word*, std::size_t);
 template <bool kTiesPlus, bool kPart>
 constexpr auto kCountAlone = table_of<CountAlone, kDirectRows>([]<int N>() {
-    constexpr bool kPlus = kTiesPlus || N % 2 == 1;  // an odd number has no ties: one function will do
+    constexpr bool kPlus = kTiesPlus || N % 2 == 1;  // an odd number has no ties
     return count_alone<N, kPlus, kPart>;
 });
 template <bool kPart>

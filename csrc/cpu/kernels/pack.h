@@ -1,4 +1,4 @@
-// Floating-point numbers to signs and back, and the two ends of an optimizer step.
+// Signs of floating-point numbers, numbers from signs, and the two ends of an optimizer step.
 
 // v <- round(round(beta * v) + round(weight * x)): three roundings to the storage type, never contracted.
 template <typename F>
@@ -36,9 +36,9 @@ static inline const typename F::Storage* step_block(const PackJob& job, const ty
     return scratch;
 }
 
-// What has a format stays a function of its own: inlined into one, all of them would share its registers.
+// Each format keeps functions of its own: inlined into one, they would compete for registers.
 
-// Pack by the commonest policies, zero: plus and NaN: raise, without momentum. Four streams at a time, each with a
+// Pack under the commonest policies, zero "plus" and NaN "raise", without momentum. Four streams at a time, each with a
 // prefetch: a single stream leaves memory idle while the next page's address is looked up.
 template <typename F>
 [[gnu::noinline]] static bool pack_plus(const PackJob& job, std::size_t begin, std::size_t end) {

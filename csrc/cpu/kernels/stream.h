@@ -1,7 +1,7 @@
-// Stores that pass the cache by: what is written is not read first, and does not push out what is still needed.
-// For results larger than the cache that would hold them.
+// Stores past the cache, for results that it cannot hold: what is overwritten is not read first, and what is still
+// needed stays in the cache.
 
-// How many words lie between p and the next place where a vector is aligned.
+// Return how many words lie between p and the next aligned vector.
 static inline std::size_t words_to_alignment(const Word* p) {
     const std::size_t past = reinterpret_cast<std::uintptr_t>(p) / sizeof(Word) % kVecWords;
     return past ? kVecWords - past : 0;

@@ -5,7 +5,7 @@ constexpr int kMaxByLine = 64;   // voters whose rows are read together: each ne
 constexpr int kMaxUnrolled = 8;  // voters by line whose number the compiler knows
 constexpr int kByteCounts = 31;  // vectors whose bits a byte can count
 
-// Where rows differ from the result, counted while they are in registers or the nearest cache: memory stays the limit.
+// Count where rows differ from the result while they are in registers or the nearest cache: memory stays the limit.
 template <int N>
 struct Differences {
     Vec bytes[N];
@@ -38,7 +38,7 @@ struct Target {
           mask(job.out_mask ? job.out_mask - job.out_first : nullptr),
           streams(job.streams) {}
     void put(std::size_t w, Vec result) const { streams ? stream(out + w, result) : store(out + w, result); }
-    // Where to begin whole vectors: streaming stores must be aligned.
+    // Return where to begin whole vectors: streaming stores must be aligned.
     std::size_t aligned(std::size_t begin, std::size_t end) const {
         const std::size_t first = streams ? begin + words_to_alignment(out + begin) : begin;
         return first < end ? first : end;
@@ -70,7 +70,7 @@ static void vote_direct(const VoteJob& job, std::size_t begin, std::size_t end) 
     constexpr std::size_t kChunk = kDraws ? 64 : ~std::size_t{0} >> 1;
     alignas(64) Word random[kDraws ? 64 : 1];
     const Target target(job);
-    // The last word of a vote may have padding: it goes as a part.
+    // The last word of a vote may have padding, so it is stored in part.
     const std::size_t whole = job.d / kWordBits < end ? job.d / kWordBits : end;
     const auto vote_chunk = [&](std::size_t first, std::size_t stop) {
         if constexpr (kDraws) random_words(job.random, random, job.first_word + first, job.first_word + stop);

@@ -131,7 +131,7 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
     const std::size_t fits = kCounterWords / static_cast<std::size_t>(planes) / 8 * 8;
     const std::size_t most = job.plain ? kPlainTileWords : kDerivedTileWords;
     std::size_t tile = fits < most ? fits : most;
-    if (job.differences) {  // all rows of the tile before are read once more: from the cache, if they fit
+    if (job.differences) {  // all rows of the tile before are read again, from the cache if they fit
         const std::size_t cached =
             job.num_dots <= kDifferenceWords / 256 ? kDifferenceWords / job.num_dots / 64 * 64 : 64;
         tile = cached < tile ? cached : tile;
@@ -139,7 +139,7 @@ static void vote_tiled(const VoteJob& job, Word* scratch, std::size_t begin, std
     Before before{nullptr, nullptr, tile};
     for (std::size_t first = begin; first < end; first += tile) {
         const std::size_t words = end - first < tile ? end - first : tile;
-        if (words < tile && before.out) {  // the last tile is shorter: it cannot take the one before along
+        if (words < tile && before.out) {  // the last tile is too short to count the one before on the way
             count_differences(job, first - tile, first);
             before.out = nullptr;
         }

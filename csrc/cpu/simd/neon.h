@@ -38,7 +38,8 @@ static inline Word bytes_to_bits(uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8
 template <typename F>
 struct Lanes {
     using Bits = typename F::Bits;
-    typedef Bits V __attribute__((vector_size(16)));
+    using V = std::conditional_t<sizeof(Bits) == 2, uint16x8_t,
+                                 std::conditional_t<sizeof(Bits) == 4, uint32x4_t, uint64x2_t>>;
     static constexpr int kParts = sizeof(Bits);
     static V set(Bits b) { return V{} + b; }
     static V get(const typename F::Storage* x) {

@@ -1,9 +1,17 @@
 // Primitives in portable C++: one word at a time.
 
-using Vec = Word;
+struct Vec {  // not a bare Word, whose counters GCC would take for something to vectorise
+    Word v;
+
+    friend Vec operator&(Vec a, Vec b) { return {a.v & b.v}; }
+    friend Vec operator|(Vec a, Vec b) { return {a.v | b.v}; }
+    friend Vec operator^(Vec a, Vec b) { return {a.v ^ b.v}; }
+    friend Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
+    friend Vec operator~(Vec a) { return {~a.v}; }
+};
 #include "vectors.h"
 
-static inline Vec broadcast(Word w) { return w; }
+static inline Vec broadcast(Word w) { return {w}; }
 // carry:sum = a + b + c
 static inline Vec majority3(Vec a, Vec b, Vec c) { return (a & b) | (c & (a ^ b)); }
 
@@ -12,22 +20,22 @@ static inline void stream_fence() {}
 static inline void prefetch(const void*) {}
 
 // The pieces of a 32 x 32 -> 64 bit multiplication in every 64-bit lane.
-static inline Vec multiply_low_halves(Vec a, Vec b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
-static inline Vec high_half(Vec a) { return a >> 32; }
-static inline Vec join_low_halves(Vec low, Vec high) { return (low & 0xffffffffu) | (high << 32); }
+static inline Vec multiply_low_halves(Vec a, Vec b) { return {(a.v & 0xffffffffu) * (b.v & 0xffffffffu)}; }
+static inline Vec high_half(Vec a) { return {a.v >> 32}; }
+static inline Vec join_low_halves(Vec low, Vec high) { return {(low.v & 0xffffffffu) | (high.v << 32)}; }
 
 // Counts of set bits: add_byte_counts() into the bytes, add_bytes() from there into 64-bit lanes, sum_lanes() ends it.
 // Bytes on the way hold up to 255: at most 31 vectors' worth.
 static inline Vec add_byte_counts(Vec bytes, Vec a) {
-    Word x = a - ((a >> 1) & 0x5555555555555555u);
+    Word x = a.v - ((a.v >> 1) & 0x5555555555555555u);
     x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
-    return bytes + ((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu);
+    return {bytes.v + ((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu)};
 }
 static inline Vec add_bytes(Vec total, Vec bytes) {
-    const Word pairs = (bytes & 0x00ff00ff00ff00ffu) + ((bytes >> 8) & 0x00ff00ff00ff00ffu);
-    return total + ((pairs * 0x0001000100010001u) >> 48);
+    const Word pairs = (bytes.v & 0x00ff00ff00ff00ffu) + ((bytes.v >> 8) & 0x00ff00ff00ff00ffu);
+    return {total.v + ((pairs * 0x0001000100010001u) >> 48)};
 }
-static inline std::uint64_t sum_lanes(Vec total) { return total; }
+static inline std::uint64_t sum_lanes(Vec total) { return total.v; }
 
 // 64 bytes of 0 or 1 to 64 bits: one multiplication moves the low bits of eight bytes into the top byte.
 static inline Word bytes_to_bits(const std::uint8_t* bytes) {
@@ -55,7 +63,7 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
     return {bytes_to_bits(negative), bytes_to_bits(zero), bytes_to_bits(nan)};
 }
 
-// The negative mask alone, and on the side whether any coordinate was NaN: the largest magnitude tells.
+// Read the negative mask alone, and note the largest magnitude, which tells whether any coordinate was NaN.
 template <typename F, std::size_t = sizeof(typename F::Bits)>
 struct SignReader {
     using Signed = typename std::make_signed<typename F::Bits>::type;
