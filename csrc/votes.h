@@ -1,8 +1,8 @@
 // The words, policies and jobs that both devices share. Compiled as C++20 for the CPU and as C++17 by nvcc.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include <stddef.h>
+#include <stdint.h>
 #include <cstring>
 #include <vector>
 
@@ -16,65 +16,64 @@
 
 namespace electioncode {
 
-using Word = std::uint64_t;
-constexpr std::size_t kWordBits = 64;
+using Word = uint64_t;
+constexpr size_t kWordBits = 64;
 
 enum class Dtype : int { kFloat16, kBFloat16, kFloat32, kFloat64, kInt8 };
 enum class Zero : int { kPlus, kMinus, kRandom, kAbstain };
 enum class Nan : int { kRaise, kMinus, kAbstain };
 enum class Tie : int { kPlus, kMinus, kRandom, kAbstain };
 
-constexpr std::int64_t kMaxTotalWeight = std::int64_t{1} << 40;  // the most that |weights| may add up to
+constexpr int64_t kMaxTotalWeight = int64_t{1} << 40;  // the most that |weights| may add up to
 
 // Return the words in a row of d coordinates.
-ELECTIONCODE_SHARED constexpr std::size_t num_words(std::size_t d) { return (d + kWordBits - 1) / kWordBits; }
+ELECTIONCODE_SHARED constexpr size_t num_words(size_t d) { return (d + kWordBits - 1) / kWordBits; }
 
 // Return the bits of word w that belong to one of d coordinates; padding bits stay 0.
-ELECTIONCODE_SHARED constexpr Word valid_bits(std::size_t d, std::size_t w) {
+ELECTIONCODE_SHARED constexpr Word valid_bits(size_t d, size_t w) {
     return (w + 1) * kWordBits <= d ? ~Word{0} : (Word{1} << (d % kWordBits)) - 1;
 }
 
 // Return how many bits hold counts of up to n.
-ELECTIONCODE_SHARED constexpr int bit_length(std::uint64_t n) {
+ELECTIONCODE_SHARED constexpr int bit_length(uint64_t n) {
     int length = 0;
     for (; n; n >>= 1) ++length;
     return length;
 }
 
 // Return what a count of up to `maximum` must exceed to win or, with `half`, to win or tie.
-ELECTIONCODE_SHARED constexpr std::uint64_t majority_limit(std::uint64_t maximum, bool half) {
+ELECTIONCODE_SHARED constexpr uint64_t majority_limit(uint64_t maximum, bool half) {
     return half && maximum % 2 == 0 ? maximum / 2 - 1 : maximum / 2;
 }
 
-ELECTIONCODE_SHARED constexpr std::size_t element_bytes(Dtype dtype) {
+ELECTIONCODE_SHARED constexpr size_t element_bytes(Dtype dtype) {
     return dtype == Dtype::kFloat64 ? 8 : dtype == Dtype::kFloat32 ? 4 : dtype == Dtype::kInt8 ? 1 : 2;
 }
 
 // Philox4x32-10: key (seed, step), counter (word index, stream, purpose).
 struct RandomStream {
-    std::uint32_t seed, step, stream, purpose;
+    uint32_t seed, step, stream, purpose;
 };
 
 struct Voter {
     const Word* words;
     const Word* mask;  // nullptr: votes everywhere
-    std::int64_t weight;
+    int64_t weight;
 };
 
 struct Decision {
     Tie tie;
     RandomStream random;
-    std::size_t d;
-    Word* out;
-    Word* out_mask;  // needed where tie is kAbstain
+    size_t d;
+    Word *out, *out_mask;  // out_mask: needed where tie is kAbstain
 };
 
 // Worker i holds the partitions members[first[i] .. first[i + 1]); its ties draw from stream + i.
 struct Code {
-    std::vector<std::size_t> first, members;
+    std::vector<size_t> first, members;
 
-    std::size_t num_workers() const { return first.size() - 1; }
-    std::size_t load(std::size_t worker) const { return first[worker + 1] - first[worker]; }
+    size_t num_workers() const { return first.size() - 1; }
+    size_t load(size_t worker) const { return first[worker + 1] - first[worker]; }
 };
 
 // Take the signs of x or, when v is given, of the momentum v <- beta * v + weight * x (x and v share a dtype).
@@ -83,13 +82,13 @@ struct PackJob {
     const void* x = nullptr;
     void* v = nullptr;
     Dtype dtype = Dtype::kFloat32;
-    std::size_t d = 0;
+    size_t d = 0;
     double beta = 0, weight = 0;
     bool negate = false;  // signs of -x; with momentum the sign lies in `weight`
     Zero zero = Zero::kPlus;
     Nan nan = Nan::kRaise;
     RandomStream random{};
-    std::size_t first_word = 0;  // index of x's first word within the whole vector: the random counter
+    size_t first_word = 0;  // index of x's first word within the whole vector: the random counter
     Word* words = nullptr;
     Word* mask = nullptr;  // nullptr where every coordinate votes
     bool split = false;
@@ -97,9 +96,8 @@ struct PackJob {
 };
 
 struct UnpackJob {
-    const Word* words;
-    const Word* mask;
-    std::size_t d;
+    const Word *words, *mask;
+    size_t d;
     Dtype dtype;
     void* out;
     bool streams = false;  // out is too large for the cache
@@ -109,17 +107,15 @@ struct UnpackJob {
 struct UpdateJob {
     void* p;
     Dtype dtype;
-    std::size_t d;
+    size_t d;
     double decay, step;
-    const Word* words;
-    const Word* mask;
+    const Word *words, *mask;
 };
 
 // One bit to count at every coordinate, worth 2^plane.
 enum class DotKind : int { kRow, kNotRow, kRowOrNotMask, kMaskAndNotRow };
 struct Dot {
-    const Word* words;
-    const Word* mask;
+    const Word *words, *mask;
     DotKind kind;
     int plane;
 };
@@ -128,19 +124,19 @@ struct Dot {
 // the last carry goes to `rest`, which may be pending[0].
 struct AccumulateJob {
     Dot source;
-    std::size_t num_levels;
+    size_t num_levels;
     Word* const* sum;
     const Word* const* pending;
     Word* rest;
-    std::size_t d;
+    size_t d;
 };
 
 struct MarginJob {
     const Dot* dots;
-    std::size_t num_dots;
-    std::int64_t offset;  // out = count - offset
-    std::size_t d;
-    std::int32_t* out;
+    size_t num_dots;
+    int64_t offset;  // out = count - offset
+    size_t d;
+    int32_t* out;
 };
 
 }  // namespace electioncode

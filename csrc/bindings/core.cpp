@@ -11,25 +11,22 @@ const char* const kModule = "_core";
 
 namespace {
 
-void draw_words(const py::array& out, std::uint32_t seed, std::uint32_t step, std::uint32_t stream,
-                std::uint32_t purpose) {
+void draw_words(const py::array& out, Key seed, Key step, Key stream, Key purpose) {
     Word* words = all_words_of(out, "out", true);
-    const std::size_t n = static_cast<std::size_t>(out.size());
+    const size_t n = static_cast<size_t>(out.size());
     const Release release;
     random_words({seed, step, stream, purpose}, words, n);
 }
 
-template <Word (*kReduce)(const Word*, std::size_t)>
-Word reduce(const py::array& words) {
+template <Word (*kReduce)(const Word*, size_t)> Word reduce(const py::array& words) {
     const Word* data = all_words_of(words, "words", false);
-    const std::size_t n = static_cast<std::size_t>(words.size());
+    const size_t n = static_cast<size_t>(words.size());
     const Release release;
     return kReduce(data, n);
 }
 
-template <void (*kMove)(const Word*, Word*, std::size_t)>
-void move_between(const py::array& from, const py::array& to) {
-    const std::size_t n = static_cast<std::size_t>(from.size());
+template <void (*kMove)(const Word*, Word*, size_t)> void move_between(const py::array& from, const py::array& to) {
+    const size_t n = static_cast<size_t>(from.size());
     const Word* source = row_of(from, "source", n, false);
     Word* target = row_of(to, "target", n, true);
     const Release release;
@@ -48,16 +45,13 @@ py::dict build_info() {
     info["compiler"] = ELECTIONCODE_COMPILER;
     info["flags"] = ELECTIONCODE_FLAGS;
     info["pybind11"] = std::to_string(PYBIND11_VERSION_MAJOR) + "." + std::to_string(PYBIND11_VERSION_MINOR);
-#ifdef NDEBUG
-    info["assertions"] = false;
-#else
-    info["assertions"] = true;
-#endif
+    bool assertions = false;
+    assert(assertions = true);
+    info["assertions"] = assertions;
     return info;
 }
 
 }  // namespace
-
 }  // namespace electioncode::bindings
 
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {

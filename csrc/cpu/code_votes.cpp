@@ -9,11 +9,10 @@
 #include "thread_pool.h"
 
 namespace electioncode {
-
 namespace {
 
-constexpr std::size_t kCountedRows = (std::size_t{1} << kMaxChainPlanes) - 1;
-constexpr std::size_t kCacheWords = std::size_t{1} << 15;  // 256 KiB: partitions' and workers' rows of one tile
+constexpr size_t kCountedRows = (size_t{1} << kMaxChainPlanes) - 1;
+constexpr size_t kCacheWords = size_t{1} << 15;  // 256 KiB: partitions' and workers' rows of one tile
 
 // The messages in the order in which one kernel computes them all: alone, or as chains of small changes.
 class Program {
@@ -30,7 +29,7 @@ public:
     Program(const CodedVote& vote, const std::vector<Message>& messages) {
         const std::vector<Step> steps = order_messages(messages, kDirectRows);
         const auto add_rows = [&](const Members& members) {
-            for (const std::size_t m : members) rows_.push_back(vote.partitions[m].words);
+            for (const size_t m : members) rows_.push_back(vote.partitions[m].words);
         };
         // Rows and links first: runs point into them.
         for (const Step& step : steps) {
@@ -38,7 +37,7 @@ public:
             add_rows(step.removed);
             if (step.continues)
                 links_.push_back(
-                    {static_cast<std::uint32_t>(step.added.size()), static_cast<std::uint32_t>(step.removed.size())});
+                    {static_cast<uint32_t>(step.added.size()), static_cast<uint32_t>(step.removed.size())});
             workers_.push_back(messages[step.message].workers);
         }
         used_ = rows_;
@@ -47,8 +46,8 @@ public:
 
         const Word* const* row = rows_.data();
         const CodedLink* link = links_.data();
-        for (std::size_t s = 0; s < steps.size(); ++s) {
-            const std::size_t size = messages[steps[s].message].members.size();
+        for (size_t s = 0; s < steps.size(); ++s) {
+            const size_t size = messages[steps[s].message].members.size();
             if (steps[s].continues) {
                 ++runs_.back().messages;
                 runs_.back().planes = std::max(runs_.back().planes, bit_length(size));
@@ -59,8 +58,7 @@ public:
             const bool chain = size > kDirectRows || (s + 1 < steps.size() && steps[s + 1].continues);
             if (!chain && !runs_.empty() && runs_.back().planes == 0 && runs_.back().size == size)
                 ++runs_.back().messages;
-            else
-                runs_.push_back({row, 1, size, chain ? bit_length(size) : 0, link});
+            else runs_.push_back({row, 1, size, chain ? bit_length(size) : 0, link});
             row += size;
         }
         job_.runs = runs_.data(), job_.num_runs = runs_.size(), job_.num_messages = workers_.size();
@@ -73,8 +71,8 @@ public:
     // Store every worker's message; out[i] is worker i's.
     void store(const std::vector<Word*>& out) {
         std::vector<CodedOutput> outputs;
-        for (std::size_t m = 0; m < workers_.size(); ++m)
-            for (const std::size_t worker : workers_[m]) outputs.push_back({m, out[worker]});
+        for (size_t m = 0; m < workers_.size(); ++m)
+            for (const size_t worker : workers_[m]) outputs.push_back({m, out[worker]});
         job_.outputs = outputs.data(), job_.num_outputs = outputs.size();
         job_.streams = outputs.size() * num_words(job_.d) * sizeof(Word) >= kStreamBytes;
         run(used_.size() + outputs.size(), message_stride(job_.num_messages) * job_.num_messages);
@@ -82,25 +80,25 @@ public:
 
     // Vote over the messages, none of which is stored.
     void decide(const Decision& decision) {
-        std::size_t unit = 0;  // only the proportion of the workers matters
+        size_t unit = 0;  // only the proportion of the workers matters
         for (const auto& workers : workers_) unit = std::gcd(unit, workers.size());
-        std::vector<std::uint32_t> voters;
-        for (std::size_t m = 0; m < workers_.size(); ++m)
-            voters.insert(voters.end(), workers_[m].size() / unit, static_cast<std::uint32_t>(m));
+        std::vector<uint32_t> voters;
+        for (size_t m = 0; m < workers_.size(); ++m)
+            voters.insert(voters.end(), workers_[m].size() / unit, static_cast<uint32_t>(m));
         job_.voters = voters.data(), job_.num_voters = voters.size();
         job_.tie = decision.tie, job_.random = decision.random;
         job_.out = decision.out, job_.out_mask = decision.out_mask;
-        const std::size_t pointers = (voters.size() * sizeof(Word*) + 63) / 64 * 64 / sizeof(Word);
+        const size_t pointers = (voters.size() * sizeof(Word*) + 63) / 64 * 64 / sizeof(Word);
         run(used_.size() + 1, kLineWords * job_.num_messages + pointers);
     }
 
 private:
-    void run(std::size_t rows, std::size_t scratch) const {
-        const std::size_t words = num_words(job_.d), participants = threads_for(rows * words * sizeof(Word));
+    void run(size_t rows, size_t scratch) const {
+        const size_t words = num_words(job_.d), participants = threads_for(rows * words * sizeof(Word));
         scratch = (scratch + 1023) / 512 * 512;  // a page apart: else one thread prefetches what the other writes
         Word* memory = scratch_words(participants * scratch);
         const KernelTable& table = kernels();
-        parallel_for(words, participants, [&](std::size_t i, std::size_t begin, std::size_t end) {
+        parallel_for(words, participants, [&](size_t i, size_t begin, size_t end) {
             table.code_votes(job_, memory + i * scratch, begin, end);
         });
     }
@@ -108,7 +106,7 @@ private:
     std::vector<const Word*> rows_, used_;
     std::vector<CodedLink> links_;
     std::vector<CodedRun> runs_;
-    std::vector<std::vector<std::size_t>> workers_;  // of each message, in the order of the runs
+    std::vector<std::vector<size_t>> workers_;  // of each message, in the order of the runs
     CodedJob job_{};
 };
 
@@ -117,20 +115,20 @@ struct Schedule {
     std::vector<Message> messages;
     std::vector<Plan> plans;
     std::vector<VoteJob> jobs;
-    std::size_t tile;
+    size_t tile;
 
     Schedule(const CodedVote& vote, std::vector<Message> all) : messages(std::move(all)) {
         plans.reserve(messages.size());
         for (const Message& message : messages) {
             std::vector<Voter> voters;
-            for (const std::size_t m : message.members) voters.push_back(vote.partitions[m]);
+            for (const size_t m : message.members) voters.push_back(vote.partitions[m]);
             plans.push_back(plan_vote(voters));
             Decision decision{vote.tie, vote.random, vote.d, nullptr, nullptr};
-            decision.random.stream += static_cast<std::uint32_t>(message.workers.front());
+            decision.random.stream += static_cast<uint32_t>(message.workers.front());
             jobs.push_back(job_of(plans.back(), decision));
         }
-        const std::size_t rows = (any_masked(vote.partitions) ? 2 : 1) * (vote.partitions.size() + messages.size()) + 1;
-        tile = std::max<std::size_t>(kCacheWords / rows / 64 * 64, 64);
+        const size_t rows = (any_masked(vote.partitions) ? 2 : 1) * (vote.partitions.size() + messages.size()) + 1;
+        tile = std::max<size_t>(kCacheWords / rows / 64 * 64, 64);
     }
 };
 
@@ -144,31 +142,31 @@ void local_majorities(const CodedVote& vote, const std::vector<Word*>& out, cons
     std::vector<Message> messages = messages_of(vote);
     const bool possible = Program::possible(vote, messages);
     const bool abstains = vote.tie == Tie::kAbstain && !possible;
-    const std::size_t words = num_words(vote.d);
-    for (std::size_t i = 0; i < out.size(); ++i) {
+    const size_t words = num_words(vote.d);
+    for (size_t i = 0; i < out.size(); ++i) {
         const bool idle = vote.code.load(i) == 0;
         if (idle) std::fill_n(out[i], words, Word{0});
         if (out_mask.empty() || (!idle && abstains)) continue;
-        for (std::size_t w = 0; w < words; ++w) out_mask[i][w] = idle ? Word{0} : valid_bits(vote.d, w);
+        for (size_t w = 0; w < words; ++w) out_mask[i][w] = idle ? Word{0} : valid_bits(vote.d, w);
     }
     if (possible) return Program(vote, messages).store(out);
 
     Schedule schedule(vote, std::move(messages));
-    for (std::size_t m = 0; m < schedule.jobs.size(); ++m) {
-        const std::size_t worker = schedule.messages[m].workers.front();
+    for (size_t m = 0; m < schedule.jobs.size(); ++m) {
+        const size_t worker = schedule.messages[m].workers.front();
         schedule.jobs[m].out = out[worker];
         schedule.jobs[m].out_mask = abstains ? out_mask[worker] : nullptr;
     }
-    const std::size_t participants = threads_for((vote.partitions.size() + out.size()) * words * sizeof(Word));
+    const size_t participants = threads_for((vote.partitions.size() + out.size()) * words * sizeof(Word));
     Word* scratch = scratch_words(participants * kVoteScratchWords);
     const KernelTable& table = kernels();
-    parallel_for(words, participants, [&](std::size_t i, std::size_t begin, std::size_t end) {
-        for (std::size_t w = begin; w < end; w += schedule.tile) {
-            const std::size_t stop = std::min(end, w + schedule.tile);
+    parallel_for(words, participants, [&](size_t i, size_t begin, size_t end) {
+        for (size_t w = begin; w < end; w += schedule.tile) {
+            const size_t stop = std::min(end, w + schedule.tile);
             for (const VoteJob& job : schedule.jobs) table.vote(job, scratch + i * kVoteScratchWords, w, stop);
             for (const Message& message : schedule.messages)
-                for (std::size_t c = 1; c < message.workers.size(); ++c) {
-                    const std::size_t from = message.workers.front(), to = message.workers[c];
+                for (size_t c = 1; c < message.workers.size(); ++c) {
+                    const size_t from = message.workers.front(), to = message.workers[c];
                     table.copy_words(out[from], out[to], w, stop);
                     if (!out_mask.empty()) table.copy_words(out_mask[from], out_mask[to], w, stop);
                 }
@@ -182,33 +180,31 @@ void coded_majority(const CodedVote& vote, const Decision& decision) {
 
     const Schedule schedule(vote, std::move(messages));
     const bool abstains = vote.tie == Tie::kAbstain;
-    const std::size_t words = num_words(vote.d), tile = schedule.tile, rows = schedule.messages.size();
-    const std::size_t part = kVoteScratchWords + 2 * rows * tile;
-    const std::size_t participants = threads_for((vote.partitions.size() + 1) * words * sizeof(Word));
+    const size_t words = num_words(vote.d), tile = schedule.tile, rows = schedule.messages.size();
+    const size_t part = kVoteScratchWords + 2 * rows * tile;
+    const size_t participants = threads_for((vote.partitions.size() + 1) * words * sizeof(Word));
     Word* scratch = scratch_words(participants * part);
     const KernelTable& table = kernels();
     std::vector<std::vector<VoteJob>> jobs(participants, schedule.jobs);
     std::vector<Plan> globals;
-    for (std::size_t i = 0; i < participants; ++i) {
+    for (size_t i = 0; i < participants; ++i) {
         Word* local = scratch + i * part + kVoteScratchWords;
         std::vector<Voter> voters;
-        for (std::size_t m = 0; m < rows; ++m) {
-            const std::size_t copies = schedule.messages[m].workers.size();
+        for (size_t m = 0; m < rows; ++m) {
+            const size_t copies = schedule.messages[m].workers.size();
             const Voter voter{local + m * tile, abstains ? local + (rows + m) * tile : nullptr, 1};
             jobs[i][m].out = local + m * tile;
             jobs[i][m].out_mask = abstains ? local + (rows + m) * tile : nullptr;
             // Few voters are counted in registers one by one; of many, equal ones go in once with a weight.
-            if (!abstains && vote.code.num_workers() <= kDirectRows)
-                voters.insert(voters.end(), copies, voter);
-            else
-                voters.push_back({voter.words, voter.mask, static_cast<std::int64_t>(copies)});
+            if (!abstains && vote.code.num_workers() <= kDirectRows) voters.insert(voters.end(), copies, voter);
+            else voters.push_back({voter.words, voter.mask, static_cast<int64_t>(copies)});
         }
         globals.push_back(plan_vote(voters));
     }
-    parallel_for(words, participants, [&](std::size_t i, std::size_t begin, std::size_t end) {
+    parallel_for(words, participants, [&](size_t i, size_t begin, size_t end) {
         Word* mine = scratch + i * part;
-        for (std::size_t w = begin; w < end; w += tile) {
-            const std::size_t stop = std::min(end, w + tile);
+        for (size_t w = begin; w < end; w += tile) {
+            const size_t stop = std::min(end, w + tile);
             for (VoteJob& job : jobs[i]) {
                 job.out_first = w;
                 table.vote(job, mine, w, stop);

@@ -10,7 +10,7 @@ struct CodedVote {
     Code code;
     Tie tie;
     RandomStream random;  // of the local votes
-    std::size_t d;
+    size_t d;
 };
 
 // out[i] is worker i's message; out_mask[i], needed where ties abstain or a worker holds nothing, says where it votes.

@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 namespace electioncode {
-
 namespace {
 
 #ifdef ELECTIONCODE_X86

@@ -18,17 +18,10 @@
 #endif
 
 namespace electioncode {
-
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr std::size_t kBytesPerThread = std::size_t{512} << 10;
-
-int positive_environment(const char* name) {
-    const char* text = std::getenv(name);
-    const int n = text ? std::atoi(text) : 0;
-    return std::min(n, kMaxThreads);
-}
+constexpr size_t kBytesPerThread = size_t{512} << 10;
 
 // Return the CPUs of the control group's quota, rounded up; 0 where there is none.
 int quota() {
@@ -41,7 +34,8 @@ int quota() {
 
 int default_threads() {
     for (const char* name : {"ELECTIONCODE_NUM_THREADS", "OMP_NUM_THREADS"})
-        if (const int n = positive_environment(name); n > 0) return n;
+        if (const char* text = std::getenv(name))
+            if (const int n = std::atoi(text); n > 0) return std::min(n, kMaxThreads);
     int n = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)
     cpu_set_t set;
@@ -57,19 +51,19 @@ std::atomic<int>& configured_threads() {
 }
 
 struct Part {
-    std::size_t begin, end;
+    size_t begin, end;
 };
 
-Part part_of(std::size_t total, std::size_t participants, std::size_t i) {
-    const std::size_t lines = (total + 7) / 8, base = lines / participants, extra = lines % participants;
-    const std::size_t first = i * base + std::min(i, extra), count = base + (i < extra ? 1 : 0);
+Part part_of(size_t total, size_t participants, size_t i) {
+    const size_t lines = (total + 7) / 8, base = lines / participants, extra = lines % participants;
+    const size_t first = i * base + std::min(i, extra), count = base + (i < extra ? 1 : 0);
     return {std::min(total, first * 8), std::min(total, (first + count) * 8)};
 }
 
 class Pool {
 public:
     // Return false where another caller has the pool.
-    bool run(std::size_t total, std::size_t participants, const Task& task) {
+    bool run(size_t total, size_t participants, const Task& task) {
         std::unique_lock<std::mutex> in_use(in_use_, std::try_to_lock);
         if (!in_use) return false;
         {
@@ -93,7 +87,7 @@ private:
         std::thread(&Pool::work, this, ++threads_, round_).detach();
     }
 
-    void work(std::size_t index, unsigned long seen) {
+    void work(size_t index, unsigned long seen) {
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
             wake_.wait(lock, [&] { return round_ != seen; });
@@ -111,7 +105,7 @@ private:
     std::mutex in_use_, mutex_;
     std::condition_variable wake_, done_;
     const Task* task_ = nullptr;
-    std::size_t total_ = 0, participants_ = 0, unfinished_ = 0, threads_ = 0;
+    size_t total_ = 0, participants_ = 0, unfinished_ = 0, threads_ = 0;
     unsigned long round_ = 0;
 };
 
@@ -133,11 +127,11 @@ void set_num_threads(int n) {
     configured_threads().store(n == 0 ? default_threads() : n, std::memory_order_relaxed);
 }
 
-std::size_t threads_for(std::size_t bytes) {
-    return std::clamp<std::size_t>(bytes / kBytesPerThread, 1, static_cast<std::size_t>(num_threads()));
+size_t threads_for(size_t bytes) {
+    return std::clamp<size_t>(bytes / kBytesPerThread, 1, static_cast<size_t>(num_threads()));
 }
 
-void parallel_for(std::size_t total, std::size_t participants, const Task& task) {
+void parallel_for(size_t total, size_t participants, const Task& task) {
     if (participants > 1 && shared_pool.load()->run(total, participants, task)) return;
     task(0, 0, total);
 }

@@ -2,7 +2,7 @@
 // OpenMP runtimes in one process (ours and PyTorch's) hang after a fork and fight over affinity.
 #pragma once
 
-#include <cstddef>
+#include <stddef.h>
 #include <functional>
 
 namespace electioncode {
@@ -13,11 +13,11 @@ void set_num_threads(int n);  // throws std::invalid_argument unless 1 <= n <= 1
 
 // Return how many threads work on `bytes` of memory traffic: one below a size where waking a thread costs more than it
 // saves.
-std::size_t threads_for(std::size_t bytes);
+size_t threads_for(size_t bytes);
 
 // Call task(participant, begin, end) for `participants` contiguous parts of [0, total), cut at multiples of 8 words (a
 // cache line). The caller runs it alone where the pool is busy with another caller. The task must not throw.
-using Task = std::function<void(std::size_t, std::size_t, std::size_t)>;
-void parallel_for(std::size_t total, std::size_t participants, const Task& task);
+using Task = std::function<void(size_t, size_t, size_t)>;
+void parallel_for(size_t total, size_t participants, const Task& task);
 
 }  // namespace electioncode

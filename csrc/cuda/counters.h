@@ -11,8 +11,7 @@ EC_DEVICE Word xor3(Word a, Word b, Word c) { return a ^ b ^ c; }
 EC_DEVICE Word majority3(Word a, Word b, Word c) { return (a & b) | (c & (a ^ b)); }
 
 // Add N bits of weight 2^plane to plane[0]; its carries go one plane up. What does not fit kPlanes is zero.
-template <int kPlanes, int N>
-EC_DEVICE void add_column(Word* plane, Word* x) {
+template <int kPlanes, int N> EC_DEVICE void add_column(Word* plane, Word* x) {
     if constexpr (kPlanes > 0) {
         constexpr int kCarries = (N + 1) / 2;
         Word sum = plane[0], carry[kCarries];
@@ -30,25 +29,21 @@ EC_DEVICE void add_column(Word* plane, Word* x) {
     }
 }
 
-template <int kPlanes>
-struct Counter {
+template <int kPlanes> struct Counter {
     Word plane[kPlanes];
 
     EC_DEVICE void clear() {
         EC_UNROLL
         for (int p = 0; p < kPlanes; ++p) plane[p] = 0;
     }
-    template <int N>
-    EC_DEVICE void add(Word* x) {
-        add_column<kPlanes, N>(plane, x);
-    }
+    template <int N> EC_DEVICE void add(Word* x) { add_column<kPlanes, N>(plane, x); }
     EC_DEVICE void twice() {
         EC_UNROLL
         for (int p = kPlanes - 1; p > 0; --p) plane[p] = plane[p - 1];
         plane[0] = 0;
     }
     // count > limit, from the lowest plane up: a set bit of the limit asks for this plane, a clear one is beaten by it.
-    EC_DEVICE Word exceeds(std::uint64_t limit) const {
+    EC_DEVICE Word exceeds(uint64_t limit) const {
         Word result = 0;
         EC_UNROLL
         for (int p = 0; p < kPlanes; ++p) result = (limit >> p) & 1 ? result & plane[p] : result | plane[p];
@@ -62,9 +57,8 @@ struct Verdict {
 };
 
 // Decide by counts of up to `maximum`, of which half is a tie. w is the word's index, the random counter.
-template <int kPlanes>
-EC_DEVICE Verdict decide(const Counter<kPlanes>& counter, std::uint64_t maximum, Tie tie, const RandomStream& random,
-                         std::size_t w, Word valid) {
+template <int kPlanes> EC_DEVICE Verdict decide(const Counter<kPlanes>& counter, uint64_t maximum, Tie tie,
+                                                const RandomStream& random, size_t w, Word valid) {
     Word winner = counter.exceeds(majority_limit(maximum, false)), ties = 0;
     if (maximum == 0) {  // nobody has a weight
         ties = ~Word{0};

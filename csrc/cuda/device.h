@@ -22,7 +22,7 @@ constexpr int kWarp = 32;
 
 // One thread of a launch. `shared` is the block's dynamic shared memory.
 struct Thread {
-    std::size_t index;  // within the grid
+    size_t index;  // within the grid
     int in_block, block_size;
     Word* shared;
 };
@@ -30,38 +30,33 @@ struct Thread {
 #ifdef __CUDACC__
 
 // A value that each lane of a warp has for itself.
-template <typename T>
-struct PerLane {
+template <typename T> struct PerLane {
     T value;
     EC_DEVICE T& operator[](int) { return value; }
 };
 
 struct Warp {
-    std::size_t index;  // within the grid
+    size_t index;  // within the grid
 
     EC_DEVICE Warp(const Thread& t) : index(t.index / kWarp) {}
 
-    template <typename F>
-    EC_DEVICE void each(F work) const {
-        work(static_cast<int>(threadIdx.x % kWarp));
-    }
-    template <typename F>
-    EC_DEVICE std::uint32_t ballot(F predicate) const {
+    template <typename F> EC_DEVICE void each(F work) const { work(static_cast<int>(threadIdx.x % kWarp)); }
+    template <typename F> EC_DEVICE uint32_t ballot(F predicate) const {
         return __ballot_sync(0xffffffffu, predicate(static_cast<int>(threadIdx.x % kWarp)));
     }
-    EC_DEVICE std::uint32_t sum(PerLane<std::uint32_t>& value) const {
-        std::uint32_t total = value.value;
+    EC_DEVICE uint32_t sum(PerLane<uint32_t>& value) const {
+        uint32_t total = value.value;
         EC_UNROLL
         for (int offset = kWarp / 2; offset > 0; offset /= 2) total += __shfl_xor_sync(0xffffffffu, total, offset);
         return total;
     }
 };
 
-EC_DEVICE void add_atomically(std::int64_t* to, std::uint64_t value) {
+EC_DEVICE void add_atomically(int64_t* to, uint64_t value) {
     atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
 }
 EC_DEVICE int count_ones(Word w) { return __popcll(w); }
-EC_DEVICE std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) { return __umulhi(a, b); }
+EC_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
 // Read what nobody reads again: the cache is for others.
 EC_DEVICE Word load_once(const Word* p) {
     return static_cast<Word>(__ldcs(reinterpret_cast<const unsigned long long*>(p)));
@@ -74,37 +69,32 @@ EC_DEVICE double add(double a, double b) { return __dadd_rn(a, b); }
 
 #else
 
-template <typename T>
-struct PerLane {
+template <typename T> struct PerLane {
     T value[kWarp];
     T& operator[](int lane) { return value[lane]; }
 };
 
 struct Warp {
-    std::size_t index;
+    size_t index;
 
-    template <typename F>
-    void each(F work) const {
+    template <typename F> void each(F work) const {
         for (int lane = 0; lane < kWarp; ++lane) work(lane);
     }
-    template <typename F>
-    std::uint32_t ballot(F predicate) const {
-        std::uint32_t bits = 0;
-        for (int lane = 0; lane < kWarp; ++lane) bits |= static_cast<std::uint32_t>(predicate(lane)) << lane;
+    template <typename F> uint32_t ballot(F predicate) const {
+        uint32_t bits = 0;
+        for (int lane = 0; lane < kWarp; ++lane) bits |= static_cast<uint32_t>(predicate(lane)) << lane;
         return bits;
     }
-    std::uint32_t sum(PerLane<std::uint32_t>& value) const {
-        std::uint32_t total = 0;
-        for (const std::uint32_t v : value.value) total += v;
+    uint32_t sum(PerLane<uint32_t>& value) const {
+        uint32_t total = 0;
+        for (const uint32_t v : value.value) total += v;
         return total;
     }
 };
 
-inline void add_atomically(std::int64_t* to, std::uint64_t value) { *to += static_cast<std::int64_t>(value); }
+inline void add_atomically(int64_t* to, uint64_t value) { *to += static_cast<int64_t>(value); }
 inline int count_ones(Word w) { return std::popcount(w); }
-inline std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) {
-    return static_cast<std::uint32_t>(std::uint64_t{a} * b >> 32);
-}
+inline uint32_t multiply_high(uint32_t a, uint32_t b) { return static_cast<uint32_t>(uint64_t{a} * b >> 32); }
 inline Word load_once(const Word* p) { return *p; }
 inline float multiply(float a, float b) { return a * b; }  // built with -ffp-contract=off
 inline double multiply(double a, double b) { return a * b; }
@@ -113,14 +103,14 @@ inline double add(double a, double b) { return a + b; }
 
 #endif
 
-EC_DEVICE Word random_word(const RandomStream& stream, std::uint64_t word) {  // Philox4x32-10
-    std::uint32_t c0 = static_cast<std::uint32_t>(word), c1 = static_cast<std::uint32_t>(word >> 32);
-    std::uint32_t c2 = stream.stream, c3 = stream.purpose, k0 = stream.seed, k1 = stream.step;
+EC_DEVICE Word random_word(const RandomStream& stream, uint64_t word) {  // Philox4x32-10
+    uint32_t c0 = static_cast<uint32_t>(word), c1 = static_cast<uint32_t>(word >> 32);
+    uint32_t c2 = stream.stream, c3 = stream.purpose, k0 = stream.seed, k1 = stream.step;
     EC_UNROLL
     for (int round = 0; round < 10; ++round) {
-        constexpr std::uint32_t m0 = 0xD2511F53u, m1 = 0xCD9E8D57u;
-        const std::uint32_t high0 = multiply_high(c0, m0), low0 = c0 * m0;
-        const std::uint32_t high1 = multiply_high(c2, m1), low1 = c2 * m1;
+        constexpr uint32_t m0 = 0xD2511F53u, m1 = 0xCD9E8D57u;
+        const uint32_t high0 = multiply_high(c0, m0), low0 = c0 * m0;
+        const uint32_t high1 = multiply_high(c2, m1), low1 = c2 * m1;
         c0 = high1 ^ c1 ^ k0;
         c1 = low1;
         c2 = high0 ^ c3 ^ k1;

@@ -2,10 +2,9 @@
 #include "runtime.h"
 
 namespace electioncode::cuda {
-
 namespace {
 
-constexpr std::size_t kStretch = 16 * kWarp;  // words
+constexpr size_t kStretch = 16 * kWarp;  // words
 
 struct Row {
     const Word* words;
@@ -15,10 +14,10 @@ struct Row {
 struct CountArgs {
     const Word* winner;
     const Word* winner_mask;
-    std::size_t d;
-    std::size_t stretches;  // of a row
-    std::size_t count;
-    std::int64_t* counts;
+    size_t d;
+    size_t stretches;  // of a row
+    size_t count;
+    int64_t* counts;
     Table<Row, 240> rows;
 };
 
@@ -27,24 +26,24 @@ struct Count {
     using Args = CountArgs;
 
     static EC_DEVICE void run(const Args& args, const Warp& warp) {
-        const std::size_t voter = warp.index / args.stretches;
+        const size_t voter = warp.index / args.stretches;
         if (voter >= args.count) return;  // the whole warp
         const Row row = args.rows[voter];
-        const std::size_t first = (warp.index % args.stretches) * kStretch, total = num_words(args.d);
-        PerLane<std::uint32_t> ones;
+        const size_t first = (warp.index % args.stretches) * kStretch, total = num_words(args.d);
+        PerLane<uint32_t> ones;
         warp.each([&](int lane) {
             ones[lane] = 0;
             EC_UNROLL
-            for (std::size_t i = 0; i < kStretch; i += kWarp) {
-                const std::size_t w = first + i + static_cast<std::size_t>(lane);
+            for (size_t i = 0; i < kStretch; i += kWarp) {
+                const size_t w = first + i + static_cast<size_t>(lane);
                 if (w >= total) continue;
                 Word bits = (load_once(row.words + w) ^ args.winner[w]) & valid_bits(args.d, w);
                 if (row.mask) bits &= load_once(row.mask + w);
                 if (args.winner_mask) bits &= args.winner_mask[w];
-                ones[lane] += static_cast<std::uint32_t>(count_ones(bits));
+                ones[lane] += static_cast<uint32_t>(count_ones(bits));
             }
         });
-        const std::uint32_t sum = warp.sum(ones);
+        const uint32_t sum = warp.sum(ones);
         warp.each([&](int lane) {
             if (lane == 0 && sum) add_atomically(args.counts + voter, sum);
         });
@@ -53,7 +52,7 @@ struct Count {
 
 }  // namespace
 
-void disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d, std::int64_t* counts,
+void disagreement(const std::vector<Voter>& voters, const Voter& winner, size_t d, int64_t* counts,
                   const Queue& queue) {
     std::vector<Row> rows;
     for (const Voter& v : voters) rows.push_back({v.words, v.mask});

@@ -7,16 +7,14 @@
 #include "runtime.h"
 
 namespace electioncode::cuda {
-
 namespace {
 
 struct Outcome {
     Decision decision;
-    std::uint64_t maximum;
+    uint64_t maximum;
 };
 
-template <int kPlanes>
-EC_DEVICE void store_outcome(const Counter<kPlanes>& counter, const Outcome& outcome, std::size_t w) {
+template <int kPlanes> EC_DEVICE void store_outcome(const Counter<kPlanes>& counter, const Outcome& outcome, size_t w) {
     const Decision& to = outcome.decision;
     const Verdict verdict = decide(counter, outcome.maximum, to.tie, to.random, w, valid_bits(to.d, w));
     to.out[w] = verdict.winner;
@@ -34,13 +32,12 @@ struct PlainArgs {
 };
 
 // Count voters of weight 1 without masks, kRows at a time; all at once where the planes hold no more.
-template <int kPlanes, int kRows>
-struct Plain {
+template <int kPlanes, int kRows> struct Plain {
     static constexpr int kThreads = 256;
     using Args = PlainArgs;
 
     static EC_DEVICE void run(const Args& args, Thread t) {
-        const std::size_t w = t.index;
+        const size_t w = t.index;
         if (w >= num_words(args.outcome.decision.d)) return;
         Counter<kPlanes> counter;
         counter.clear();
@@ -49,7 +46,7 @@ struct Plain {
             Word x[kRows];
             EC_UNROLL
             for (int i = 0; i < kRows; ++i)
-                x[i] = first + i < args.count ? load_once(args.rows[static_cast<std::size_t>(first + i)].words + w) : 0;
+                x[i] = first + i < args.count ? load_once(args.rows[static_cast<size_t>(first + i)].words + w) : 0;
             counter.template add<kRows>(x);
         }
         store_outcome(counter, args.outcome, w);
@@ -60,8 +57,8 @@ struct Plain {
 struct MaskedVoter {
     const Word* words;  // nullptr: fills up a group
     const Word* mask;
-    std::uint32_t plane;
-    std::uint32_t negative;
+    uint32_t plane;
+    uint32_t negative;
 };
 constexpr int kVoters = kGroup / 2;  // of a group, which has one plane
 
@@ -71,23 +68,22 @@ struct MaskedArgs {
     Table<MaskedVoter, 160> voters;  // whole groups, by falling plane
 };
 
-template <int kPlanes>
-struct MaskedVote {
+template <int kPlanes> struct MaskedVote {
     static constexpr int kThreads = 256;
     using Args = MaskedArgs;
 
     static EC_DEVICE void run(const Args& args, Thread t) {
-        const std::size_t w = t.index;
+        const size_t w = t.index;
         if (w >= num_words(args.outcome.decision.d)) return;
         Counter<kPlanes> counter;
         counter.clear();
-        std::uint32_t plane = 0;
+        uint32_t plane = 0;
         for (int first = 0; first < args.count; first += kVoters) {
             MaskedVoter voters[kVoters];
             Word rows[kVoters], masks[kVoters], x[2 * kVoters];
             EC_UNROLL
             for (int i = 0; i < kVoters; ++i) {
-                voters[i] = args.voters[static_cast<std::size_t>(first + i)];
+                voters[i] = args.voters[static_cast<size_t>(first + i)];
                 rows[i] = voters[i].words ? load_once(voters[i].words + w) : 0;
                 masks[i] = voters[i].mask ? load_once(voters[i].mask + w) : 0;
             }
@@ -111,7 +107,7 @@ void count_plain(const std::vector<Row>& rows, const Decision& decision, const Q
     args.outcome = {decision, rows.size()};
     args.count = static_cast<int>(rows.size());
     fill(args.rows, rows, queue);
-    const std::size_t words = num_words(decision.d);
+    const size_t words = num_words(decision.d);
     if (rows.size() <= 3) return launch_threads<Plain<2, 3>>(args, words, queue);
     if (rows.size() <= 7) return launch_threads<Plain<3, 7>>(args, words, queue);
     if (rows.size() <= 15) return launch_threads<Plain<4, 15>>(args, words, queue);
@@ -121,11 +117,11 @@ void count_plain(const std::vector<Row>& rows, const Decision& decision, const Q
 }
 
 // Count the dots of a plan, or of a tally's counters.
-void count_dots(const std::vector<Dot>& dots, const Decision& decision, std::uint64_t maximum, const Queue& queue) {
+void count_dots(const std::vector<Dot>& dots, const Decision& decision, uint64_t maximum, const Queue& queue) {
     std::vector<MaskedVoter> voters;
     for (int plane = 64; plane-- > 0;) {
-        const auto number = static_cast<std::uint32_t>(plane);
-        for (std::size_t i = 0; i < dots.size(); i += dots[i].mask ? 2 : 1)  // a masked voter's dots are neighbours
+        const auto number = static_cast<uint32_t>(plane);
+        for (size_t i = 0; i < dots.size(); i += dots[i].mask ? 2 : 1)  // a masked voter's dots are neighbours
             if (dots[i].plane == plane)
                 voters.push_back({dots[i].words, dots[i].mask, number, dots[i].kind == DotKind::kNotRow});
         while (voters.size() % kVoters) voters.push_back({nullptr, nullptr, number, 0});
@@ -134,7 +130,7 @@ void count_dots(const std::vector<Dot>& dots, const Decision& decision, std::uin
     args.outcome = {decision, maximum};
     args.count = static_cast<int>(voters.size());
     fill(args.voters, voters, queue);
-    const std::size_t words = num_words(decision.d);
+    const size_t words = num_words(decision.d);
     const int planes = bit_length(maximum);
     if (planes <= 6) return launch_threads<MaskedVote<6>>(args, words, queue);
     if (planes <= 14) return launch_threads<MaskedVote<14>>(args, words, queue);
@@ -151,7 +147,7 @@ void majority(const std::vector<Voter>& voters, const Decision& decision, const 
     count_plain(rows, decision, queue);
 }
 
-void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, const Decision& decision,
+void majority_of_counters(const std::vector<Dot>& dots, uint64_t maximum, const Decision& decision,
                           const Queue& queue) {
     count_dots(dots, decision, maximum, queue);
 }

@@ -14,7 +14,7 @@ namespace electioncode::cuda {
 struct Queue {
     int device;
     void* stream;
-    std::function<void*(std::size_t)> scratch;
+    std::function<void*(size_t)> scratch;
 };
 
 // Make a device current, and the one before it at the end. Throws std::runtime_error where there is none.
@@ -38,26 +38,24 @@ const char* built_for();                  // versions and architectures
 struct RowSet {
     const Word* words;
     const Word* mask;  // nullptr: all vote everywhere
-    std::size_t rows;
-    std::size_t stride, mask_stride;
+    size_t rows;
+    size_t stride, mask_stride;
 };
 
 // used, if not nullptr, is device memory, one byte per job: where it is 0 the job votes nothing (words and mask are 0)
 // and its momentum stays. nan, if not nullptr, is set to 1 where a job whose policy is kRaise sees a NaN; memory that
 // the device can write.
-void pack(const std::vector<PackJob>& jobs, const std::uint8_t* used, int* nan, const Queue& queue);
+void pack(const std::vector<PackJob>& jobs, const uint8_t* used, int* nan, const Queue& queue);
 void unpack(const std::vector<UnpackJob>& jobs, const Queue& queue);
 void update(const std::vector<UpdateJob>& jobs, const Queue& queue);
 
 void majority(const std::vector<Voter>& voters, const Decision& decision, const Queue& queue);
-void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, const Decision& decision,
-                          const Queue& queue);
+void majority_of_counters(const std::vector<Dot>& dots, uint64_t maximum, const Decision& decision, const Queue& queue);
 void margin(const MarginJob& job, const Queue& queue);
 void accumulate(const AccumulateJob& job, const Queue& queue);
 
 // counts[v] += coordinates at which voter v and the winner both voted, and differently.
-void disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d, std::int64_t* counts,
-                  const Queue& queue);
+void disagreement(const std::vector<Voter>& voters, const Voter& winner, size_t d, int64_t* counts, const Queue& queue);
 
 // Ties of worker i draw from stream random.stream + i. out and out_mask are n rows; out_mask is needed where ties
 // abstain or a worker holds nothing.
@@ -66,9 +64,9 @@ struct CodedVote {
     Code code;
     Tie tie;
     RandomStream random;
-    std::size_t d;
+    size_t d;
 };
-void local_majorities(const CodedVote& vote, Word* out, std::size_t stride, Word* out_mask, std::size_t mask_stride,
+void local_majorities(const CodedVote& vote, Word* out, size_t stride, Word* out_mask, size_t mask_stride,
                       const Queue& queue);
 void coded_majority(const CodedVote& vote, const Decision& decision, const Queue& queue);
 

@@ -7,7 +7,6 @@
 #include "tiles.h"
 
 namespace electioncode::cuda {
-
 namespace {
 
 constexpr int kAtOnce = 8;  // words loaded together
@@ -15,13 +14,11 @@ constexpr int kAtOnce = 8;  // words loaded together
 struct Entry {  // one tensor
     const void* x;
     void* v;
-    Word* words;
-    Word* mask;
-    std::size_t d;
-    std::size_t first_tile;
-    std::size_t first_word;  // the random counter
-    std::uint32_t stream;
-    std::uint32_t number;  // of the tensor among those of the call
+    Word *words, *mask;
+    size_t d, first_tile;
+    size_t first_word;  // the random counter
+    uint32_t stream;
+    uint32_t number;  // of the tensor among those of the call
 };
 
 struct Args {
@@ -32,15 +29,15 @@ struct Args {
     bool negate;
     bool split;  // the signs are of beta * v + weight * x, but v becomes the sum of the split
     double beta, weight, split_beta, split_weight;
-    std::uint32_t seed, step, purpose;
-    const std::uint8_t* used;
+    uint32_t seed, step, purpose;
+    const uint8_t* used;
     int* saw_nan;
-    std::size_t tiles;
+    size_t tiles;
     Entry entries[kMost];
 };
 
 // Spread 32 bits over the even places of a word.
-EC_DEVICE Word spread(std::uint32_t half) {
+EC_DEVICE Word spread(uint32_t half) {
     Word w = half;
     w = (w | w << 16) & 0x0000ffff0000ffffu;
     w = (w | w << 8) & 0x00ff00ff00ff00ffu;
@@ -50,7 +47,7 @@ EC_DEVICE Word spread(std::uint32_t half) {
 }
 
 struct Halves {
-    std::uint32_t even, odd;
+    uint32_t even, odd;
     EC_DEVICE Word word() const { return spread(even) | spread(odd) << 1; }
 };
 
@@ -58,27 +55,25 @@ struct Masks {
     Halves negative, zero, nan;
 };
 
-template <typename Test, typename Values>
-EC_DEVICE Halves ballots(const Warp& warp, Values& values, Test test) {
+template <typename Test, typename Values> EC_DEVICE Halves ballots(const Warp& warp, Values& values, Test test) {
     return {warp.ballot([&](int lane) { return test(values[lane].first); }),
             warp.ballot([&](int lane) { return test(values[lane].second); })};
 }
 
-template <typename F>
-EC_DEVICE typename F::Storage magnitude(typename F::Storage s) {
+template <typename F> EC_DEVICE typename F::Storage magnitude(typename F::Storage s) {
     return static_cast<typename F::Storage>(s & static_cast<typename F::Storage>(~F::kSign));
 }
 
-template <typename F>
-EC_DEVICE Pair<typename F::Storage> stepped(Pair<typename F::Storage> v, Pair<typename F::Storage> x,
-                                            typename F::Compute beta, typename F::Compute weight) {
+template <typename F> EC_DEVICE Pair<typename F::Storage> stepped(Pair<typename F::Storage> v,
+                                                                  Pair<typename F::Storage> x, typename F::Compute beta,
+                                                                  typename F::Compute weight) {
     return {momentum<F>(v.first, x.first, beta, weight), momentum<F>(v.second, x.second, beta, weight)};
 }
 
 // Read the masks of the tile's words, word w at lane w. kPlain: zeros vote +1, so they need no mask, and NaNs are only
 // noticed.
 template <typename F, bool kMomentum, bool kPlain, bool kFull>
-EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first, int words, const Warp& warp,
+EC_DEVICE bool read_tile(const Args& args, const Entry& entry, size_t first, int words, const Warp& warp,
                          PerLane<Masks>& mine) {
     using S = typename F::Storage;
     using C = typename F::Compute;
@@ -93,8 +88,7 @@ EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first
         EC_UNROLL
         for (int i = 0; i < kAtOnce; ++i) {
             warp.each([&](int lane) {
-                const std::size_t c =
-                    (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
+                const size_t c = (first + static_cast<size_t>(base + i)) * kWordBits + 2 * static_cast<size_t>(lane);
                 values[i][lane] = load_pair<kFull>(x, c, entry.d);
                 if constexpr (kMomentum) old[i][lane] = load_pair<kFull>(static_cast<const S*>(v), c, entry.d);
             });
@@ -103,8 +97,8 @@ EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first
         for (int i = 0; i < kAtOnce; ++i) {
             warp.each([&](int lane) {
                 if constexpr (kMomentum) {
-                    const std::size_t c =
-                        (first + static_cast<std::size_t>(base + i)) * kWordBits + 2 * static_cast<std::size_t>(lane);
+                    const size_t c =
+                        (first + static_cast<size_t>(base + i)) * kWordBits + 2 * static_cast<size_t>(lane);
                     const Pair<S> x_pair = values[i][lane], v_pair = old[i][lane];
                     values[i][lane] = stepped<F>(v_pair, x_pair, beta, weight);
                     store_pair<kFull>(
@@ -128,8 +122,7 @@ EC_DEVICE bool read_tile(const Args& args, const Entry& entry, std::size_t first
     return warp.ballot([&](int lane) { return nan[lane]; }) != 0;
 }
 
-template <typename F, bool kMomentum, bool kPlain>
-struct Pack {
+template <typename F, bool kMomentum, bool kPlain> struct Pack {
     static constexpr int kThreads = 128;
     using Args = cuda::Args;
 
@@ -137,13 +130,13 @@ struct Pack {
         using S = typename F::Storage;
         if (warp.index >= args.tiles) return;  // the whole warp
         const Entry& entry = entry_of(args, warp.index);
-        const std::size_t first = (warp.index - entry.first_tile) * kWarp, total = num_words(entry.d);
+        const size_t first = (warp.index - entry.first_tile) * kWarp, total = num_words(entry.d);
         const int words = static_cast<int>(total - first < kWarp ? total - first : kWarp);
         if (args.used && args.used[entry.number] == 0) {
             warp.each([&](int lane) {
                 if (lane >= words) return;
-                entry.words[first + static_cast<std::size_t>(lane)] = 0;
-                if (entry.mask) entry.mask[first + static_cast<std::size_t>(lane)] = 0;
+                entry.words[first + static_cast<size_t>(lane)] = 0;
+                if (entry.mask) entry.mask[first + static_cast<size_t>(lane)] = 0;
             });
             return;
         }
@@ -151,14 +144,12 @@ struct Pack {
                              (!kMomentum || pairs_are_aligned(static_cast<const S*>(entry.v)));
         PerLane<Masks> mine;
         bool nan;
-        if (aligned && (first + kWarp) * kWordBits <= entry.d) {
+        if (aligned && (first + kWarp) * kWordBits <= entry.d)
             nan = read_tile<F, kMomentum, kPlain, true>(args, entry, first, words, warp, mine);
-        } else {
-            nan = read_tile<F, kMomentum, kPlain, false>(args, entry, first, words, warp, mine);
-        }
+        else nan = read_tile<F, kMomentum, kPlain, false>(args, entry, first, words, warp, mine);
         warp.each([&](int lane) {
             if (lane >= words) return;
-            const std::size_t w = first + static_cast<std::size_t>(lane);
+            const size_t w = first + static_cast<size_t>(lane);
             const Word valid = valid_bits(entry.d, w), negative = mine[lane].negative.word();
             if constexpr (kPlain) {
                 entry.words[w] = ~negative & valid;
@@ -208,9 +199,9 @@ bool alike(const PackJob& a, const PackJob& b) {
 
 }  // namespace
 
-void pack(const std::vector<PackJob>& jobs, const std::uint8_t* used, int* nan, const Queue& queue) {
-    const auto entry = [&](const PackJob& job, std::size_t tile) {
-        const auto number = static_cast<std::uint32_t>(&job - jobs.data());
+void pack(const std::vector<PackJob>& jobs, const uint8_t* used, int* nan, const Queue& queue) {
+    const auto entry = [&](const PackJob& job, size_t tile) {
+        const auto number = static_cast<uint32_t>(&job - jobs.data());
         return Entry{job.x, job.v, job.words, job.mask, job.d, tile, job.first_word, job.random.stream, number};
     };
     launch_tiles<Args>(jobs, alike, entry, [&](Args& args, const PackJob& like) {

@@ -2,15 +2,14 @@
 #include "runtime.h"
 
 namespace electioncode::cuda {
-
 namespace {
 
 struct StoreTable {
     static constexpr int kThreads = 128;
-    static constexpr std::size_t kWords = 500;
+    static constexpr size_t kWords = 500;
     struct Args {
         Word* to;
-        std::size_t count;
+        size_t count;
         Word values[kWords];
     };
     static EC_DEVICE void run(const Args& args, Thread t) {
@@ -20,9 +19,9 @@ struct StoreTable {
 
 }  // namespace
 
-void upload(const void* from, std::size_t bytes, void* to, const Queue& queue) {
-    const std::size_t words = bytes / sizeof(Word);
-    for (std::size_t first = 0; first < words; first += StoreTable::kWords) {
+void upload(const void* from, size_t bytes, void* to, const Queue& queue) {
+    const size_t words = bytes / sizeof(Word);
+    for (size_t first = 0; first < words; first += StoreTable::kWords) {
         StoreTable::Args args{static_cast<Word*>(to) + first, std::min(StoreTable::kWords, words - first), {}};
         std::memcpy(args.values, static_cast<const char*>(from) + first * sizeof(Word), args.count * sizeof(Word));
         launch_threads<StoreTable>(args, args.count, queue);

@@ -17,26 +17,25 @@
 
 namespace electioncode::cuda {
 
-constexpr std::size_t kMaxArgs = 4096;  // bytes, what every version of CUDA passes by value
+constexpr size_t kMaxArgs = 4096;  // bytes, what every version of CUDA passes by value
 
 // Entries of a launch's table: by value where they fit, so that nothing is copied and a graph keeps them; else in
 // scratch memory that a kernel writes from arguments passed by value.
-template <typename Entry, int kInline>
-struct Table {
+template <typename Entry, int kInline> struct Table {
     const Entry* far;
     Entry near[kInline];
 
-    EC_DEVICE Entry operator[](std::size_t i) const { return far ? far[i] : near[i]; }
+    EC_DEVICE Entry operator[](size_t i) const { return far ? far[i] : near[i]; }
 };
 
-void upload(const void* from, std::size_t bytes, void* to, const Queue& queue);
+void upload(const void* from, size_t bytes, void* to, const Queue& queue);
 
 template <typename Entry, int kInline>
 void fill(Table<Entry, kInline>& table, const std::vector<Entry>& entries, const Queue& queue) {
     static_assert(sizeof(Entry) % sizeof(Word) == 0);
     table.far = nullptr;
     std::memset(static_cast<void*>(table.near), 0, sizeof table.near);
-    const std::size_t bytes = entries.size() * sizeof(Entry);
+    const size_t bytes = entries.size() * sizeof(Entry);
     if (entries.size() <= kInline) {
         if (bytes) std::memcpy(static_cast<void*>(table.near), entries.data(), bytes);
         return;
@@ -46,8 +45,8 @@ void fill(Table<Entry, kInline>& table, const std::vector<Entry>& entries, const
     table.far = static_cast<const Entry*>(far);
 }
 
-inline std::size_t blocks_for(std::size_t threads, int block) {
-    const std::size_t size = static_cast<std::size_t>(block), blocks = (threads + size - 1) / size;
+inline size_t blocks_for(size_t threads, int block) {
+    const size_t size = static_cast<size_t>(block), blocks = (threads + size - 1) / size;
     if (blocks > 0x7fffffff)
         throw std::invalid_argument("too many coordinates for one launch: " + std::to_string(threads) + " threads");
     return blocks;
@@ -57,16 +56,15 @@ inline std::size_t blocks_for(std::size_t threads, int block) {
 
 void check(cudaError_t error, const char* what);
 
-template <typename Body>
-__global__ void __launch_bounds__(Body::kThreads) kernel(const __grid_constant__ typename Body::Args args) {
+template <typename Body> __global__ void __launch_bounds__(Body::kThreads)
+    kernel(const __grid_constant__ typename Body::Args args) {
     extern __shared__ Word shared[];
-    const std::size_t index = static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    const size_t index = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     Body::run(args, Thread{index, static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x), shared});
 }
 
-template <typename Body>
-void launch_threads(const typename Body::Args& args, std::size_t threads, const Queue& queue,
-                    int block = Body::kThreads, std::size_t shared = 0) {
+template <typename Body> void launch_threads(const typename Body::Args& args, size_t threads, const Queue& queue,
+                                             int block = Body::kThreads, size_t shared = 0) {
     static_assert(sizeof(args) <= kMaxArgs);
     if (threads == 0) return;
     void* parameters[] = {const_cast<typename Body::Args*>(&args)};
@@ -77,8 +75,7 @@ void launch_threads(const typename Body::Args& args, std::size_t threads, const 
           "launch");
 }
 
-template <typename Body>
-void launch_warps(const typename Body::Args& args, std::size_t warps, const Queue& queue) {
+template <typename Body> void launch_warps(const typename Body::Args& args, size_t warps, const Queue& queue) {
     static_assert(Body::kThreads % kWarp == 0);
     launch_threads<Body>(args, warps * kWarp, queue);
 }
@@ -86,25 +83,22 @@ void launch_warps(const typename Body::Args& args, std::size_t warps, const Queu
 #else
 
 // The same grid, one thread or warp after the other; the last block first, since no order may matter.
-template <typename Body>
-void launch_threads(const typename Body::Args& args, std::size_t threads, const Queue& queue,
-                    int block = Body::kThreads, std::size_t shared = 0) {
+template <typename Body> void launch_threads(const typename Body::Args& args, size_t threads, const Queue& queue,
+                                             int block = Body::kThreads, size_t shared = 0) {
     static_assert(sizeof(args) <= kMaxArgs);
     const DeviceGuard guard(queue.device);
-    for (std::size_t b = blocks_for(threads, block); b-- > 0;) {
+    for (size_t b = blocks_for(threads, block); b-- > 0;) {
         std::vector<Word> memory(shared / sizeof(Word), 0xa5a5a5a5a5a5a5a5u);
         for (int t = 0; t < block; ++t)
-            Body::run(args, Thread{b * static_cast<std::size_t>(block) + static_cast<std::size_t>(t), t, block,
-                                   memory.data()});
+            Body::run(args, Thread{b * static_cast<size_t>(block) + static_cast<size_t>(t), t, block, memory.data()});
     }
 }
 
-template <typename Body>
-void launch_warps(const typename Body::Args& args, std::size_t warps, const Queue& queue) {
+template <typename Body> void launch_warps(const typename Body::Args& args, size_t warps, const Queue& queue) {
     static_assert(sizeof(args) <= kMaxArgs && Body::kThreads % kWarp == 0);
     const DeviceGuard guard(queue.device);
-    const std::size_t a_block = Body::kThreads / kWarp;
-    for (std::size_t w = blocks_for(warps * kWarp, Body::kThreads) * a_block; w-- > 0;) Body::run(args, Warp{w});
+    const size_t a_block = Body::kThreads / kWarp;
+    for (size_t w = blocks_for(warps * kWarp, Body::kThreads) * a_block; w-- > 0;) Body::run(args, Warp{w});
 }
 
 #endif

@@ -3,7 +3,6 @@
 #include "runtime.h"
 
 namespace electioncode::cuda {
-
 namespace {
 
 constexpr int kMaxLevels = 42;
@@ -13,7 +12,7 @@ struct AddArgs {
     const Word* mask;
     DotKind kind;
     int levels;
-    std::size_t d;
+    size_t d;
     Word* rest;
     Word* sum[kMaxLevels];
     const Word* pending[kMaxLevels];
@@ -25,7 +24,7 @@ struct Add {
     using Args = AddArgs;
 
     static EC_DEVICE void run(const Args& args, Thread t) {
-        const std::size_t w = t.index;
+        const size_t w = t.index;
         if (w >= num_words(args.d)) return;
         const Word row = args.words[w], mask = args.mask ? args.mask[w] : ~Word{0};
         Word carry = row;
@@ -44,13 +43,13 @@ struct Add {
 
 struct Plane {
     const Word* words;
-    std::size_t plane;
+    size_t plane;
 };
 
 struct MarginArgs {
-    std::size_t d;
-    std::int32_t* out;
-    std::int32_t offset;
+    size_t d;
+    int32_t* out;
+    int32_t offset;
     int count;
     Table<Plane, 120> planes;
 };
@@ -61,19 +60,19 @@ struct Margin {
     using Args = MarginArgs;
 
     static EC_DEVICE void run(const Args& args, Thread t) {
-        const std::size_t w = t.index / kWarp;
+        const size_t w = t.index / kWarp;
         if (w >= num_words(args.d)) return;
         const int bit = 2 * (t.in_block % kWarp);
-        Pair<std::uint32_t> score{0, 0};
+        Pair<uint32_t> score{0, 0};
         for (int i = 0; i < args.count; ++i) {
-            const Plane plane = args.planes[static_cast<std::size_t>(i)];
+            const Plane plane = args.planes[static_cast<size_t>(i)];
             const Word bits = plane.words[w] >> bit;
-            score.first += static_cast<std::uint32_t>(bits & 1) << plane.plane;
-            score.second += static_cast<std::uint32_t>(bits >> 1 & 1) << plane.plane;
+            score.first += static_cast<uint32_t>(bits & 1) << plane.plane;
+            score.second += static_cast<uint32_t>(bits >> 1 & 1) << plane.plane;
         }
-        const std::uint32_t offset = static_cast<std::uint32_t>(args.offset);
-        store_pair<false>(reinterpret_cast<std::uint32_t*>(args.out), w * kWordBits + static_cast<std::size_t>(bit),
-                          args.d, Pair<std::uint32_t>{score.first - offset, score.second - offset});
+        const uint32_t offset = static_cast<uint32_t>(args.offset);
+        store_pair<false>(reinterpret_cast<uint32_t*>(args.out), w * kWordBits + static_cast<size_t>(bit), args.d,
+                          Pair<uint32_t>{score.first - offset, score.second - offset});
     }
 };
 
@@ -93,10 +92,10 @@ void accumulate(const AccumulateJob& job, const Queue& queue) {
 
 void margin(const MarginJob& job, const Queue& queue) {
     std::vector<Plane> planes;
-    for (std::size_t i = 0; i < job.num_dots; ++i)
-        planes.push_back({job.dots[i].words, static_cast<std::size_t>(job.dots[i].plane)});
+    for (size_t i = 0; i < job.num_dots; ++i)
+        planes.push_back({job.dots[i].words, static_cast<size_t>(job.dots[i].plane)});
     MarginArgs args{};
-    args.d = job.d, args.out = job.out, args.offset = static_cast<std::int32_t>(job.offset),
+    args.d = job.d, args.out = job.out, args.offset = static_cast<int32_t>(job.offset),
     args.count = static_cast<int>(planes.size());
     fill(args.planes, planes, queue);
     launch_threads<Margin>(args, num_words(job.d) * kWarp, queue);

@@ -7,32 +7,30 @@
 #include <utility>
 
 namespace electioncode {
-
 namespace {
 
 // Members as bits: every vote compares every two messages.
-using Bits = std::vector<std::uint64_t>;
+using Bits = std::vector<uint64_t>;
 
 Bits bits_of(const Members& members) {
     Bits bits(members.empty() ? 0 : members.back() / 64 + 1);
-    for (const std::size_t m : members) bits[m / 64] |= std::uint64_t{1} << (m % 64);
+    for (const size_t m : members) bits[m / 64] |= uint64_t{1} << (m % 64);
     return bits;
 }
 
-std::size_t common(const Bits& a, const Bits& b) {
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)
-        count += static_cast<std::size_t>(std::popcount(a[i] & b[i]));
+size_t common(const Bits& a, const Bits& b) {
+    size_t count = 0;
+    for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) count += static_cast<size_t>(std::popcount(a[i] & b[i]));
     return count;
 }
 
 // Instructions per vector, roughly: a load and two for each row; a load or two and two per plane for each change.
-std::size_t cost_alone(std::size_t rows, std::size_t direct_rows) {
-    return 3 * rows + (rows <= direct_rows ? 0 : 4 * static_cast<std::size_t>(bit_length(rows)));
+size_t cost_alone(size_t rows, size_t direct_rows) {
+    return 3 * rows + (rows <= direct_rows ? 0 : 4 * static_cast<size_t>(bit_length(rows)));
 }
-std::size_t cost_of_change(std::size_t added, std::size_t removed, std::size_t rows) {
-    const std::size_t planes = static_cast<std::size_t>(bit_length(rows));
-    const std::size_t pairs = std::min(added, removed), singles = std::max(added, removed) - pairs;
+size_t cost_of_change(size_t added, size_t removed, size_t rows) {
+    const size_t planes = static_cast<size_t>(bit_length(rows));
+    const size_t pairs = std::min(added, removed), singles = std::max(added, removed) - pairs;
     return (4 + 2 * planes) * pairs + (2 + 2 * planes) * singles + planes;
 }
 
@@ -43,22 +41,21 @@ Members without(const Members& a, const Members& b) {
 }
 
 // Take the cheapest next message, again and again. Each row of a cyclic code follows from another by one pair.
-std::vector<Step> chain_messages(const std::vector<Message>& messages, std::vector<std::size_t> left,
-                                 std::size_t direct_rows) {
+std::vector<Step> chain_messages(const std::vector<Message>& messages, std::vector<size_t> left, size_t direct_rows) {
     std::vector<Bits> bits;
     for (const Message& message : messages) bits.push_back(bits_of(message.members));
     std::vector<Step> steps;
     while (!left.empty()) {
-        std::size_t best = 0, best_cost = ~std::size_t{0};
+        size_t best = 0, best_cost = ~size_t{0};
         bool continues = false;
-        const auto consider = [&](std::size_t i, std::size_t cost, bool change) {
+        const auto consider = [&](size_t i, size_t cost, bool change) {
             if (cost < best_cost) best = i, best_cost = cost, continues = change;
         };
-        for (std::size_t i = 0; i < left.size(); ++i) {
-            const std::size_t size = messages[left[i]].members.size();
+        for (size_t i = 0; i < left.size(); ++i) {
+            const size_t size = messages[left[i]].members.size();
             consider(i, cost_alone(size, direct_rows), false);
             if (steps.empty()) continue;
-            const std::size_t last = steps.back().message, kept = common(bits[last], bits[left[i]]);
+            const size_t last = steps.back().message, kept = common(bits[last], bits[left[i]]);
             consider(i, cost_of_change(size - kept, messages[last].members.size() - kept, size), true);
         }
         Step step{left[best], continues, {}, {}};
@@ -67,7 +64,7 @@ std::vector<Step> chain_messages(const std::vector<Message>& messages, std::vect
             step.added = without(to, from);
             step.removed = without(from, to);
         }
-        left.erase(left.begin() + static_cast<std::ptrdiff_t>(best));
+        left.erase(left.begin() + static_cast<ptrdiff_t>(best));
         steps.push_back(std::move(step));
     }
     return steps;
@@ -75,18 +72,17 @@ std::vector<Step> chain_messages(const std::vector<Message>& messages, std::vect
 
 }  // namespace
 
-std::vector<Step> order_messages(const std::vector<Message>& messages, std::size_t direct_rows) {
+std::vector<Step> order_messages(const std::vector<Message>& messages, size_t direct_rows) {
     const auto size_of = [&](const Step& step) { return messages[step.message].members.size(); };
     std::vector<Step> steps;
-    std::vector<std::size_t> large;
-    for (std::size_t m = 0; m < messages.size(); ++m) {
+    std::vector<size_t> large;
+    for (size_t m = 0; m < messages.size(); ++m) {
         if (messages[m].members.size() <= direct_rows / 2)
             steps.push_back({m, false, {}, {}});  // nothing can be cheaper than to count it alone
-        else
-            large.push_back(m);
+        else large.push_back(m);
     }
     std::vector<Step> chains = chain_messages(messages, std::move(large), direct_rows), linked;
-    for (std::size_t s = 0; s < chains.size(); ++s) {
+    for (size_t s = 0; s < chains.size(); ++s) {
         const bool alone = !chains[s].continues && (s + 1 == chains.size() || !chains[s + 1].continues);
         (alone && size_of(chains[s]) <= direct_rows ? steps : linked).push_back(std::move(chains[s]));
     }
@@ -97,11 +93,10 @@ std::vector<Step> order_messages(const std::vector<Message>& messages, std::size
 
 std::vector<Message> distinct_messages(const Code& code, Tie tie, bool masked) {
     std::vector<Message> messages;
-    std::map<Members, std::size_t> known;
-    for (std::size_t i = 0; i < code.num_workers(); ++i) {
+    std::map<Members, size_t> known;
+    for (size_t i = 0; i < code.num_workers(); ++i) {
         const auto all = code.members.begin();
-        Members members(all + static_cast<std::ptrdiff_t>(code.first[i]),
-                        all + static_cast<std::ptrdiff_t>(code.first[i + 1]));
+        Members members(all + static_cast<ptrdiff_t>(code.first[i]), all + static_cast<ptrdiff_t>(code.first[i + 1]));
         if (members.empty()) continue;  // an idle worker sends nothing
         std::sort(members.begin(), members.end());
         // Workers draw their ties from streams of their own, so equal rows agree only where no tie can be drawn.

@@ -5,12 +5,12 @@
 
 namespace electioncode {
 
-using Members = std::vector<std::size_t>;  // partitions, ascending
+using Members = std::vector<size_t>;  // partitions, ascending
 
 // One message to compute from the votes of its members, and the workers that send it.
 struct Message {
     Members members;
-    std::vector<std::size_t> workers;
+    std::vector<size_t> workers;
 };
 
 // Return the messages to compute: equal rows are one, unless their workers break ties by random bits of their own.
@@ -18,13 +18,13 @@ std::vector<Message> distinct_messages(const Code& code, Tie tie, bool masked);
 
 // One message to count: alone, or on from the one before, with some rows added and some removed.
 struct Step {
-    std::size_t message;
+    size_t message;
     bool continues;
     Members added, removed;
 };
 
 // Order the messages of a device that counts up to `direct_rows` rows in registers: those best counted alone come
 // first, by size.
-std::vector<Step> order_messages(const std::vector<Message>& messages, std::size_t direct_rows);
+std::vector<Step> order_messages(const std::vector<Message>& messages, size_t direct_rows);
 
 }  // namespace electioncode

@@ -12,7 +12,7 @@ Plan plan_vote(const std::vector<Voter>& voters) {
     const bool masked = any_masked(voters);
     Plan plan{{}, 0, true};
     for (const Voter& v : voters) {
-        const std::uint64_t weight = static_cast<std::uint64_t>(v.weight < 0 ? -v.weight : v.weight);
+        const uint64_t weight = static_cast<uint64_t>(v.weight < 0 ? -v.weight : v.weight);
         const DotKind vote = v.weight < 0 ? DotKind::kNotRow : DotKind::kRow;
         plan.maximum += (masked ? 2 : 1) * weight;
         for (int plane = 0; weight >> plane; ++plane) {

@@ -7,7 +7,7 @@ namespace electioncode {
 
 struct Plan {
     std::vector<Dot> dots;  // by plane; a masked voter's two dots are neighbours
-    std::uint64_t maximum;  // of the count
+    uint64_t maximum;       // of the count
     bool plain;             // every dot is a kRow of plane 0
 };
 

@@ -1,7 +1,7 @@
 // Recorded calls and what the reference gave for them (record.py), for replay.cpp and replay_cuda.cpp.
 #pragma once
 
-#include <cstdint>
+#include <stdint.h>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -18,10 +18,10 @@ constexpr const char* kNames[kOperations] = {"pack",       "momentum", "unpack",
 
 // A heap block of exactly this size, so that a sanitizer sees the first byte beyond it.
 struct Block {
-    std::size_t size = 0;
+    size_t size = 0;
     std::unique_ptr<unsigned char[]> data;
 
-    explicit Block(std::size_t n = 0) : size(n), data(n ? new unsigned char[n] : nullptr) {
+    explicit Block(size_t n = 0) : size(n), data(n ? new unsigned char[n] : nullptr) {
         if (n) std::memset(data.get(), 0xa5, n);  // results must not depend on what was there
     }
     Block(const Block& other) : Block(other.size) {
@@ -29,8 +29,7 @@ struct Block {
     }
     Block(Block&&) = default;
     Block& operator=(Block&&) = default;
-    template <typename T>
-    T* as(std::size_t index = 0) const {
+    template <typename T> T* as(size_t index = 0) const {
         return data ? reinterpret_cast<T*>(data.get()) + index : nullptr;
     }
     bool operator==(const Block& other) const {
@@ -40,20 +39,20 @@ struct Block {
 
 struct Record {
     Operation operation;
-    std::vector<std::int64_t> integers;
+    std::vector<int64_t> integers;
     std::vector<Block> arrays;
 
-    std::size_t size(std::size_t i) const { return static_cast<std::size_t>(integers[i]); }
-    std::uint32_t key(std::size_t i) const { return static_cast<std::uint32_t>(integers[i]); }
-    double real(std::size_t i) const {
+    size_t size(size_t i) const { return static_cast<size_t>(integers[i]); }
+    uint32_t key(size_t i) const { return static_cast<uint32_t>(integers[i]); }
+    double real(size_t i) const {
         double x;
         std::memcpy(&x, &integers[i], sizeof x);
         return x;
     }
 };
 
-inline std::uint64_t read_number(std::istream& in) {
-    std::uint64_t x = 0;
+inline uint64_t read_number(std::istream& in) {
+    uint64_t x = 0;
     in.read(reinterpret_cast<char*>(&x), sizeof x);
     return x;
 }
@@ -65,9 +64,9 @@ inline std::vector<Record> read_records(const char* path) {
     while (in.peek() != std::ifstream::traits_type::eof()) {
         Record r;
         r.operation = static_cast<Operation>(read_number(in));
-        const std::size_t integers = read_number(in), arrays = read_number(in);
-        for (std::size_t i = 0; i < integers; ++i) r.integers.push_back(static_cast<std::int64_t>(read_number(in)));
-        for (std::size_t i = 0; i < arrays; ++i) {
+        const size_t integers = read_number(in), arrays = read_number(in);
+        for (size_t i = 0; i < integers; ++i) r.integers.push_back(static_cast<int64_t>(read_number(in)));
+        for (size_t i = 0; i < arrays; ++i) {
             Block block(read_number(in));
             in.read(block.as<char>(), static_cast<std::streamsize>(block.size));
             r.arrays.push_back(std::move(block));

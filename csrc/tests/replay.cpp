@@ -16,12 +16,12 @@ struct Cpu {
     void unpack(const UnpackJob& job) { electioncode::unpack(job); }
     void update(const UpdateJob& job) { electioncode::update({job}); }
     void majority(const std::vector<Voter>& voters, const Decision& to) { electioncode::majority(voters, to); }
-    std::vector<std::int64_t> majority_and_disagreement(const std::vector<Voter>& voters, const Decision& to) {
-        std::vector<std::int64_t> differences;
+    std::vector<int64_t> majority_and_disagreement(const std::vector<Voter>& voters, const Decision& to) {
+        std::vector<int64_t> differences;
         electioncode::majority(voters, to, &differences);
         return differences;
     }
-    std::vector<std::int64_t> disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d) {
+    std::vector<int64_t> disagreement(const std::vector<Voter>& voters, const Voter& winner, size_t d) {
         return electioncode::disagreement(voters, winner, d);
     }
     CodedVote coded(const RecordedCode& r) {
@@ -29,7 +29,7 @@ struct Cpu {
     }
     void local_majorities(const RecordedCode& r, Word* out, Word* out_mask) {
         std::vector<Word*> rows, masks;
-        for (std::size_t i = 0; i < r.code.num_workers(); ++i) {
+        for (size_t i = 0; i < r.code.num_workers(); ++i) {
             rows.push_back(out + i * num_words(r.d));
             if (out_mask) masks.push_back(out_mask + i * num_words(r.d));
         }
@@ -37,7 +37,7 @@ struct Cpu {
     }
     void coded_majority(const RecordedCode& r, const Decision& to) { electioncode::coded_majority(coded(r), to); }
     void accumulate(const AccumulateJob& job) { electioncode::accumulate(job); }
-    void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, const Decision& to) {
+    void majority_of_counters(const std::vector<Dot>& dots, uint64_t maximum, const Decision& to) {
         electioncode::majority_of_counters(dots, maximum, to);
     }
     void margin(const MarginJob& job) { electioncode::margin(job); }
@@ -51,9 +51,9 @@ struct Cpu {
 
 // Make one vote large enough for the pool from several callers at once: what ThreadSanitizer is for.
 bool vote_from_many_threads() {
-    constexpr std::size_t kD = 3'000'000, kN = 5;
+    constexpr size_t kD = 3'000'000, kN = 5;
     std::vector<std::vector<Word>> rows(kN, std::vector<Word>(num_words(kD)));
-    for (std::uint32_t i = 0; i < kN; ++i) random_words({1, 2, i, 3}, rows[i].data(), kD / kWordBits);
+    for (uint32_t i = 0; i < kN; ++i) random_words({1, 2, i, 3}, rows[i].data(), kD / kWordBits);
     std::vector<Voter> voters;
     for (const auto& row : rows) voters.push_back({row.data(), nullptr, 1});
     const auto vote = [&] {

@@ -9,8 +9,7 @@ namespace {
 struct EmulatedCuda {
     // Scratch as the device would give it: of exactly the size asked for, and gone after the record.
     std::vector<Block> scratch;
-    cuda::Queue queue{0, nullptr,
-                      [this](std::size_t bytes) -> void* { return scratch.emplace_back(bytes).data.get(); }};
+    cuda::Queue queue{0, nullptr, [this](size_t bytes) -> void* { return scratch.emplace_back(bytes).data.get(); }};
 
     bool pack(const PackJob& job) {
         int nan = 0;
@@ -20,12 +19,12 @@ struct EmulatedCuda {
     void unpack(const UnpackJob& job) { cuda::unpack({job}, queue); }
     void update(const UpdateJob& job) { cuda::update({job}, queue); }
     void majority(const std::vector<Voter>& voters, const Decision& to) { cuda::majority(voters, to, queue); }
-    std::vector<std::int64_t> majority_and_disagreement(const std::vector<Voter>& voters, const Decision& to) {
+    std::vector<int64_t> majority_and_disagreement(const std::vector<Voter>& voters, const Decision& to) {
         majority(voters, to);
         return disagreement(voters, {to.out, to.out_mask, 1}, to.d);
     }
-    std::vector<std::int64_t> disagreement(const std::vector<Voter>& voters, const Voter& winner, std::size_t d) {
-        std::vector<std::int64_t> counts(voters.size(), 0);
+    std::vector<int64_t> disagreement(const std::vector<Voter>& voters, const Voter& winner, size_t d) {
+        std::vector<int64_t> counts(voters.size(), 0);
         cuda::disagreement(voters, winner, d, counts.data(), queue);
         return counts;
     }
@@ -37,7 +36,7 @@ struct EmulatedCuda {
     }
     void coded_majority(const RecordedCode& r, const Decision& to) { cuda::coded_majority(coded(r), to, queue); }
     void accumulate(const AccumulateJob& job) { cuda::accumulate(job, queue); }
-    void majority_of_counters(const std::vector<Dot>& dots, std::uint64_t maximum, const Decision& to) {
+    void majority_of_counters(const std::vector<Dot>& dots, uint64_t maximum, const Decision& to) {
         cuda::majority_of_counters(dots, maximum, to, queue);
     }
     void margin(const MarginJob& job) { cuda::margin(job, queue); }

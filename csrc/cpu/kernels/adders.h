@@ -2,25 +2,22 @@
 
 constexpr int kGroup = kGroupRows;
 
-static inline Vec load_some(const Word* p, std::size_t n) { return n == kVecWords ? load(p) : load_part(p, n); }
+static inline Vec load_some(const Word* p, size_t n) { return n == kVecWords ? load(p) : load_part(p, n); }
 
 // Functions of a number of rows that the compiler knows, by that number: of[1] to of[kMost].
-template <typename Function, int kMost>
-struct Functions {
+template <typename Function, int kMost> struct Functions {
     Function of[kMost + 1];
 };
 template <typename Function, int kMost, typename Get, int... N>
 constexpr Functions<Function, kMost> list_functions(Get get, std::integer_sequence<int, N...>) {
     return {{nullptr, get.template operator()<N + 1>()...}};
 }
-template <typename Function, int kMost, typename Get>
-constexpr Functions<Function, kMost> table_of(Get get) {
+template <typename Function, int kMost, typename Get> constexpr Functions<Function, kMost> table_of(Get get) {
     return list_functions<Function, kMost>(get, std::make_integer_sequence<int, kMost>{});
 }
 
 // Count N bits per lane into bit_length(N) planes; x is used up.
-template <int N>
-[[gnu::always_inline]] static inline void count_rows(Vec* x, Vec* plane) {
+template <int N> [[gnu::always_inline]] static inline void count_rows(Vec* x, Vec* plane) {
     Vec sum = x[0];
     constexpr int kCarries = N / 2;
     Vec carry[kCarries > 0 ? kCarries : 1];
@@ -38,8 +35,7 @@ template <int N>
 }
 
 // count > limit, from the lowest plane up: a set bit of the limit asks for this plane, a clear one is beaten by it.
-template <typename Plane>
-[[gnu::always_inline]] static inline Vec exceeds(Plane plane, int planes, std::uint64_t limit) {
+template <typename Plane> [[gnu::always_inline]] static inline Vec exceeds(Plane plane, int planes, uint64_t limit) {
     Vec result = broadcast(0);
 #pragma GCC unroll 16
     for (int p = 0; p < planes; ++p) result = (limit >> p) & 1 ? bit_and(result, plane(p)) : bit_or(result, plane(p));
@@ -52,9 +48,8 @@ struct Verdict {
 
 // Decide by counts of up to `maximum`, of which plane(p) gives bit p; draw() gives random bits for ties.
 template <typename Plane, typename Draw>
-[[gnu::always_inline]] static inline Verdict decide(Tie tie, std::uint64_t maximum, Plane plane, int planes,
-                                                    Draw draw) {
-    const std::uint64_t more = majority_limit(maximum, false), half = majority_limit(maximum, true);
+[[gnu::always_inline]] static inline Verdict decide(Tie tie, uint64_t maximum, Plane plane, int planes, Draw draw) {
+    const uint64_t more = majority_limit(maximum, false), half = majority_limit(maximum, true);
     Verdict verdict{exceeds(plane, planes, tie == Tie::kPlus ? half : more), broadcast(~Word{0})};
     if (tie == Tie::kRandom && half < more)
         verdict.winner = bit_or(verdict.winner, bit_and(exceeds(plane, planes, half), draw()));
@@ -64,7 +59,7 @@ template <typename Plane, typename Draw>
 
 // Add one column of the adder tree: N bits of weight 2^plane join the counter's plane, its carries go one plane up.
 template <int N>
-[[gnu::always_inline]] static inline void add_column(Vec* x, Word* counter, std::size_t stride, int planes) {
+[[gnu::always_inline]] static inline void add_column(Vec* x, Word* counter, size_t stride, int planes) {
     if (planes == 0) return;  // the count fits its planes: what would be carried out is zero
     Vec sum = load(counter);
     constexpr int kCarries = (N + 1) / 2;
@@ -92,18 +87,15 @@ template <int N>
 }
 
 // Return how to load a vector of plane p of a counter in memory.
-static inline auto planes_at(const Word* counter, std::size_t stride) {
-    return [=](int p) { return load(counter + static_cast<std::size_t>(p) * stride); };
+static inline auto planes_at(const Word* counter, size_t stride) {
+    return [=](int p) { return load(counter + static_cast<size_t>(p) * stride); };
 }
 
 // Return how many of a line's n words the vector at v takes.
-static inline std::size_t words_of_vector(std::size_t n, std::size_t v) {
-    return n - v < kVecWords ? n - v : kVecWords;
-}
+static inline size_t words_of_vector(size_t n, size_t v) { return n - v < kVecWords ? n - v : kVecWords; }
 
-template <int N>
-static void add_some(const Word* const* rows, std::size_t w, std::size_t n, Word* counter, int planes) {
-    for (std::size_t v = 0; v < n; v += kVecWords) {
+template <int N> static void add_some(const Word* const* rows, size_t w, size_t n, Word* counter, int planes) {
+    for (size_t v = 0; v < n; v += kVecWords) {
         Vec x[N];
 #pragma GCC unroll 16
         for (int i = 0; i < N; ++i) x[i] = load_some(rows[i] + w + v, words_of_vector(n, v));
@@ -111,15 +103,14 @@ static void add_some(const Word* const* rows, std::size_t w, std::size_t n, Word
     }
 }
 
-using AddSome = void (*)(const Word* const*, std::size_t, std::size_t, Word*, int);
+using AddSome = void (*)(const Word* const*, size_t, size_t, Word*, int);
 constexpr auto kAddSome = table_of<AddSome, kGroup>([]<int N>() { return add_some<N>; });
 
 // Count one line of any number of rows into a counter of one line per plane.
-static void count_line(const Word* const* rows, std::size_t num_rows, std::size_t w, std::size_t n, Word* counter,
-                       int planes) {
-    std::memset(counter, 0, static_cast<std::size_t>(planes) * kLineWords * sizeof(Word));
-    for (std::size_t i = 0; i < num_rows; i += kGroup) {
-        const std::size_t left = num_rows - i;
+static void count_line(const Word* const* rows, size_t num_rows, size_t w, size_t n, Word* counter, int planes) {
+    std::memset(counter, 0, static_cast<size_t>(planes) * kLineWords * sizeof(Word));
+    for (size_t i = 0; i < num_rows; i += kGroup) {
+        const size_t left = num_rows - i;
         kAddSome.of[left < kGroup ? left : kGroup](rows + i, w, n, counter, planes);
     }
 }

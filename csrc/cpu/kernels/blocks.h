@@ -11,8 +11,8 @@ struct Native {  // float and double compute in themselves
     static constexpr T kOne = 1, kMinusOne = -1;
     static T rounded(T x) { return x; }
 };
-using Float32 = Native<float, std::uint32_t, 0x80000000u, 0x7f800000u>;
-using Float64 = Native<double, std::uint64_t, 0x8000000000000000u, 0x7ff0000000000000u>;
+using Float32 = Native<float, uint32_t, 0x80000000u, 0x7f800000u>;
+using Float64 = Native<double, uint64_t, 0x8000000000000000u, 0x7ff0000000000000u>;
 
 constexpr int kHalves = sizeof(Floats) / sizeof(float);
 
@@ -21,16 +21,16 @@ static inline Floats load_floats(const float* x) {
     std::memcpy(&a, x, sizeof a);
     return a;
 }
-static inline Halves load_halves(const std::uint16_t* x) {
+static inline Halves load_halves(const uint16_t* x) {
     Halves a;
     std::memcpy(&a, x, sizeof a);
     return a;
 }
 
 struct Float16 {
-    using Storage = std::uint16_t;
+    using Storage = uint16_t;
     using Compute = float;
-    using Bits = std::uint16_t;
+    using Bits = uint16_t;
     static constexpr Bits kSign = 0x8000, kMagnitude = 0x7fff, kInfinity = kHalfInfinity;
     static constexpr Storage kOne = 0x3c00, kMinusOne = 0xbc00;
     static void load(const Storage* x, float* out) {
@@ -54,9 +54,9 @@ struct Float16 {
     static float rounded(float x) { return half_to_float(float_to_half(x)); }
 };
 struct BFloat16 {
-    using Storage = std::uint16_t;
+    using Storage = uint16_t;
     using Compute = float;
-    using Bits = std::uint16_t;
+    using Bits = uint16_t;
     static constexpr Bits kSign = 0x8000, kMagnitude = 0x7fff, kInfinity = kBFloatInfinity;
     static constexpr Storage kOne = 0x3f80, kMinusOne = 0xbf80;
     static void load(const Storage* x, float* out) {
@@ -71,12 +71,10 @@ struct BFloat16 {
     }
 };
 
-template <typename F>
-constexpr bool kIsNative = std::is_same_v<typename F::Storage, typename F::Compute>;
+template <typename F> constexpr bool kIsNative = std::is_same_v<typename F::Storage, typename F::Compute>;
 
 // Call work with the format of a dtype.
-template <typename Work>
-static inline auto with_format(Dtype dtype, Work work) {
+template <typename Work> static inline auto with_format(Dtype dtype, Work work) {
     switch (dtype) {
         case Dtype::kFloat16: return work(Float16{});
         case Dtype::kBFloat16: return work(BFloat16{});
@@ -88,11 +86,11 @@ static inline auto with_format(Dtype dtype, Work work) {
 // Call f(word index, block of x, block of v, bits of its coordinates) for the words [begin, end). A last block that is
 // not full comes as a zero-filled copy, so that nothing is read or written past the arrays' ends.
 template <typename T, typename U, typename Function>
-static inline void for_blocks(T* x, U* v, std::size_t d, std::size_t begin, std::size_t end, Function&& f) {
-    const std::size_t full = d / kBlock < end ? d / kBlock : end;
-    for (std::size_t w = begin; w < full; ++w) f(w, x + w * kBlock, v ? v + w * kBlock : nullptr, ~Word{0});
+static inline void for_blocks(T* x, U* v, size_t d, size_t begin, size_t end, Function&& f) {
+    const size_t full = d / kBlock < end ? d / kBlock : end;
+    for (size_t w = begin; w < full; ++w) f(w, x + w * kBlock, v ? v + w * kBlock : nullptr, ~Word{0});
     if (full < end && end > begin) {
-        const std::size_t c = full * kBlock, n = d - c;
+        const size_t c = full * kBlock, n = d - c;
         alignas(64) typename std::remove_const<T>::type xs[kBlock] = {};
         alignas(64) U vs[kBlock] = {};
         std::memcpy(xs, x + c, n * sizeof(T));

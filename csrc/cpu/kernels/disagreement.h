@@ -1,7 +1,6 @@
 // Distances between votes.
 
-template <bool kPart>
-static inline Vec difference_vector(const DifferenceJob& job, std::size_t w, std::size_t n) {
+template <bool kPart> static inline Vec difference_vector(const DifferenceJob& job, size_t w, size_t n) {
     const auto get = [&](const Word* p) { return kPart ? load_part(p + w, n) : load(p + w); };
     Vec bits = bit_xor(get(job.a), get(job.b));
     if (job.mask_a) bits = bit_and(bits, get(job.mask_a));
@@ -17,14 +16,14 @@ static inline void full_add(Vec& sum, Vec b, Vec c, Vec& carry) {
 }
 
 // Send eight vectors at a time through full adders, so that only one in eight is counted (Harley and Seal).
-static std::uint64_t differences(const DifferenceJob& job, std::size_t begin, std::size_t end) {
-    constexpr std::size_t kStride = 8 * kVecWords;
+static uint64_t differences(const DifferenceJob& job, size_t begin, size_t end) {
+    constexpr size_t kStride = 8 * kVecWords;
     const Vec none = broadcast(0);
     Vec eights = none, ones = none, twos = none, fours = none;
-    std::size_t w = begin;
+    size_t w = begin;
     for (; w + kStride <= end; w += kStride) {
         Vec two_a, two_b, two_c, two_d, four_a, four_b, eight;
-        const auto bits = [&](std::size_t i) {
+        const auto bits = [&](size_t i) {
             prefetch(job.a + w + i * kVecWords + kPrefetchWords);
             return difference_vector<false>(job, w + i * kVecWords, kVecWords);
         };

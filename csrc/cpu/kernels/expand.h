@@ -6,8 +6,7 @@ struct SignMasks {
 };
 
 // out[i] = bit i of the word ? one : zero, for 64 coordinates: four at a time, from a table.
-template <typename T>
-struct TableExpander {
+template <typename T> struct TableExpander {
     T table[16][4];
 
     TableExpander(T one, T zero) {

@@ -7,7 +7,7 @@ struct PhiloxKeys {
     Vec first[kRounds], second[kRounds];
 
     explicit PhiloxKeys(const RandomStream& stream) {
-        for (std::uint32_t round = 0; round < kRounds; ++round) {
+        for (uint32_t round = 0; round < kRounds; ++round) {
             first[round] = broadcast(stream.seed + round * 0x9E3779B9u);
             second[round] = broadcast(stream.step + round * 0xBB67AE85u);
         }
@@ -15,11 +15,11 @@ struct PhiloxKeys {
 };
 
 template <int kVectors>
-static inline void philox_vectors(const RandomStream& stream, const PhiloxKeys& keys, std::uint64_t word, Word* out) {
+static inline void philox_vectors(const RandomStream& stream, const PhiloxKeys& keys, uint64_t word, Word* out) {
     Vec c0[kVectors], c1[kVectors], c2[kVectors], c3[kVectors];
     constexpr Word kLanes[8] = {0, 1, 2, 3, 4, 5, 6, 7};
     for (int i = 0; i < kVectors; ++i) {
-        c0[i] = broadcast(word + static_cast<std::size_t>(i) * kVecWords) + load(kLanes);
+        c0[i] = broadcast(word + static_cast<size_t>(i) * kVecWords) + load(kLanes);
         c1[i] = high_half(c0[i]);
         c2[i] = broadcast(stream.stream);
         c3[i] = broadcast(stream.purpose);
@@ -35,19 +35,18 @@ static inline void philox_vectors(const RandomStream& stream, const PhiloxKeys& 
             c3[i] = p0;
         }
     }
-    for (int i = 0; i < kVectors; ++i)
-        store(out + static_cast<std::size_t>(i) * kVecWords, join_low_halves(c0[i], c1[i]));
+    for (int i = 0; i < kVectors; ++i) store(out + static_cast<size_t>(i) * kVecWords, join_low_halves(c0[i], c1[i]));
 }
 
-static void random_words(const RandomStream& stream, Word* out, std::size_t begin, std::size_t end) {
-    constexpr std::size_t kStride = 4 * kVecWords;  // four vectors at a time hide the multiplier's latency
+static void random_words(const RandomStream& stream, Word* out, size_t begin, size_t end) {
+    constexpr size_t kStride = 4 * kVecWords;  // four vectors at a time hide the multiplier's latency
     const PhiloxKeys keys(stream);
-    std::size_t w = begin;
+    size_t w = begin;
     for (; w + kStride <= end; w += kStride) philox_vectors<4>(stream, keys, w, out + (w - begin));
     for (; w < end; w += kVecWords) {
         Word part[kVecWords];
         philox_vectors<1>(stream, keys, w, part);
-        const std::size_t n = end - w < kVecWords ? end - w : kVecWords;
+        const size_t n = end - w < kVecWords ? end - w : kVecWords;
         std::memcpy(out + (w - begin), part, n * sizeof(Word));
     }
 }

@@ -2,13 +2,13 @@
 // needed stays in the cache.
 
 // Return how many words lie between p and the next aligned vector.
-static inline std::size_t words_to_alignment(const Word* p) {
-    const std::size_t past = reinterpret_cast<std::uintptr_t>(p) / sizeof(Word) % kVecWords;
+static inline size_t words_to_alignment(const Word* p) {
+    const size_t past = reinterpret_cast<uintptr_t>(p) / sizeof(Word) % kVecWords;
     return past ? kVecWords - past : 0;
 }
 
-static inline void copy_streaming(const Word* from, Word* to, std::size_t n) {
-    std::size_t w = words_to_alignment(to);
+static inline void copy_streaming(const Word* from, Word* to, size_t n) {
+    size_t w = words_to_alignment(to);
     if (w > n) w = n;
     if (w > 0) std::memcpy(to, from, w * sizeof(Word));
     for (; w + kVecWords <= n; w += kVecWords) stream(to + w, load(from + w));

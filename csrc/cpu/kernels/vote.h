@@ -1,18 +1,17 @@
 // The majority of rows of bits: pick the way to count them.
 
 // Vote where nobody has a weight: every coordinate is a tie.
-static void vote_nobody(const VoteJob& job, std::size_t begin, std::size_t end) {
+static void vote_nobody(const VoteJob& job, size_t begin, size_t end) {
     const Word fill = job.tie == Tie::kPlus ? ~Word{0} : 0;
-    if (job.tie == Tie::kRandom) {
+    if (job.tie == Tie::kRandom)
         random_words(job.random, job.out + (begin - job.out_first), job.first_word + begin, job.first_word + end);
-    } else {
-        for (std::size_t w = begin; w < end; ++w) job.out[w - job.out_first] = fill;
-    }
+    else
+        for (size_t w = begin; w < end; ++w) job.out[w - job.out_first] = fill;
     if (job.tie == Tie::kAbstain) std::memset(job.out_mask + (begin - job.out_first), 0, (end - begin) * sizeof(Word));
     if (job.differences) count_differences(job, begin, end);
 }
 
-static DirectVote direct_vote(Tie tie, std::size_t n) {
+static DirectVote direct_vote(Tie tie, size_t n) {
     switch (tie) {
         case Tie::kPlus: return kVoteDirect<Tie::kPlus>.of[n];
         case Tie::kMinus: return kVoteDirect<Tie::kMinus>.of[n];
@@ -21,7 +20,7 @@ static DirectVote direct_vote(Tie tie, std::size_t n) {
     }
 }
 
-static void vote(const VoteJob& job, Word* scratch, std::size_t begin, std::size_t end) {
+static void vote(const VoteJob& job, Word* scratch, size_t begin, size_t end) {
     if (begin >= end) return;
     if (job.maximum == 0) {
         vote_nobody(job, begin, end);

@@ -29,26 +29,25 @@ static inline Vec add_byte_counts(Vec bytes, Vec a) {
 static inline Vec add_bytes(Vec total, Vec bytes) {
     return _mm256_add_epi64(total, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
 }
-static inline std::uint64_t sum_lanes(Vec total) {
+static inline uint64_t sum_lanes(Vec total) {
     Word part[kVecWords];
     store(part, total);
     return part[0] + part[1] + part[2] + part[3];
 }
 
 // 32 lanes of all-ones or zero, 4 x 8 of 32 bits each, to 32 bits in lane order.
-static inline std::uint32_t lanes32_to_bits(__m256i a, __m256i b, __m256i c, __m256i d) {
+static inline uint32_t lanes32_to_bits(__m256i a, __m256i b, __m256i c, __m256i d) {
     const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undo the per-half interleaving of pack
-    return static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(bytes, order)));
+    return static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(bytes, order)));
 }
-static inline std::uint32_t lanes16_to_bits(__m256i a, __m256i b) {
-    return static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8)));
+static inline uint32_t lanes16_to_bits(__m256i a, __m256i b) {
+    return static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8)));
 }
 
 // Comparisons of lanes that hold the bits of a floating-point number. Flipping the sign bit turns "greater than -0.0,
 // unsigned" into "greater than 0, signed", which AVX2 has.
-template <typename F>
-struct Lanes {
+template <typename F> struct Lanes {
     using Signed = typename std::make_signed<typename F::Bits>::type;
     typedef Signed Mask __attribute__((vector_size(32)));
     static constexpr int kLanes = 32 / sizeof(Signed), kGroup = sizeof(Signed);
@@ -82,12 +81,10 @@ struct Lanes {
 
 #include "x86.h"
 
-template <typename T>
-struct Expander : TableExpander<T> {
+template <typename T> struct Expander : TableExpander<T> {
     using TableExpander<T>::TableExpander;
 };
-template <>
-struct Expander<float> {
+template <> struct Expander<float> {
     __m256 one, zero;
 
     Expander(float one_, float zero_) : one(_mm256_set1_ps(one_)), zero(_mm256_set1_ps(zero_)) {}

@@ -9,10 +9,10 @@ static inline Vec or_not(Vec a, Vec b) { return _mm512_ternarylogic_epi64(a, b, 
 static inline Vec xor3(Vec a, Vec b, Vec c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
 static inline Vec majority3(Vec a, Vec b, Vec c) { return _mm512_ternarylogic_epi64(a, b, c, 0xe8); }
 
-static inline Vec load_part(const Word* p, std::size_t n) {
+static inline Vec load_part(const Word* p, size_t n) {
     return _mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << n) - 1), p);
 }
-static inline void store_part(Word* p, Vec a, std::size_t n) {
+static inline void store_part(Word* p, Vec a, size_t n) {
     _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << n) - 1), a);
 }
 // Past the cache; p is aligned. Other threads may read what was streamed after the fence.
@@ -37,19 +37,18 @@ static inline Vec add_byte_counts(Vec bytes, Vec a) {
 static inline Vec add_bytes(Vec total, Vec bytes) {
     return _mm512_add_epi64(total, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
 }
-static inline std::uint64_t sum_lanes(Vec total) { return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(total)); }
+static inline uint64_t sum_lanes(Vec total) { return static_cast<uint64_t>(_mm512_reduce_add_epi64(total)); }
 
 // A mask register as a number. The barrier keeps the number in a general register of 32 bits: without it GCC 12 may
 // spill the mask as 16 bits across a call and read it back as the 64 bits of a Word (seen under ThreadSanitizer).
-static inline Word to_word(std::uint32_t mask) {
+static inline Word to_word(uint32_t mask) {
     __asm__("" : "+r"(mask));
     return mask;
 }
 
 // Comparisons of integer lanes that hold the bits of a floating-point number. Watching for NaNs takes the maximum,
 // which leaves the one port that compares to the signs.
-template <typename F>
-struct Lanes {
+template <typename F> struct Lanes {
     using Bits = typename F::Bits;
     using Mask = Word;
     static constexpr int kLanes = 64 / sizeof(Bits), kGroup = 1;
@@ -80,8 +79,7 @@ struct Lanes {
 
 #include "x86.h"
 
-template <typename T>
-struct Expander {
+template <typename T> struct Expander {
     __m512i one, zero;
 
     Expander(T one_, T zero_) : one(lanes_of(one_)), zero(lanes_of(zero_)) {}

@@ -22,7 +22,7 @@ static inline Vec add_byte_counts(Vec bytes, Vec a) {
 static inline Vec add_bytes(Vec total, Vec bytes) {
     return vpadalq_u32(total, vpaddlq_u16(vpaddlq_u8(vreinterpretq_u8_u64(bytes))));
 }
-static inline std::uint64_t sum_lanes(Vec total) { return vaddvq_u64(total); }
+static inline uint64_t sum_lanes(Vec total) { return vaddvq_u64(total); }
 
 // 64 bytes of all-ones or zero to 64 bits: weigh every byte by its bit, then three rounds of pairwise sums.
 static inline Word bytes_to_bits(uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8x16_t d) {
@@ -35,8 +35,7 @@ static inline Word bytes_to_bits(uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8
 
 // Comparisons of lanes that hold the bits of a floating-point number; narrowed, those of sixteen coordinates are
 // sixteen bytes.
-template <typename F>
-struct Lanes {
+template <typename F> struct Lanes {
     using Bits = typename F::Bits;
     using V = std::conditional_t<sizeof(Bits) == 2, uint16x8_t,
                                  std::conditional_t<sizeof(Bits) == 4, uint32x4_t, uint64x2_t>>;
@@ -64,8 +63,7 @@ private:
 };
 
 // Signs of 64 coordinates by integer comparison: see scalar.h.
-template <typename F>
-static inline SignMasks sign_masks(const typename F::Storage* x) {
+template <typename F> static inline SignMasks sign_masks(const typename F::Storage* x) {
     using L = Lanes<F>;
     const auto sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
     uint8x16_t negative[4], zeros[4], nans[4];
@@ -85,8 +83,7 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
             bytes_to_bits(zeros[0], zeros[1], zeros[2], zeros[3]), bytes_to_bits(nans[0], nans[1], nans[2], nans[3])};
 }
 
-template <typename F>
-struct SignReader {  // see scalar.h
+template <typename F> struct SignReader {  // see scalar.h
     Word nans = 0;
 
     Word negative(const typename F::Storage* x) {
@@ -97,19 +94,17 @@ struct SignReader {  // see scalar.h
     bool saw_nan() const { return nans != 0; }
 };
 
-template <typename T>
-struct Expander : TableExpander<T> {
+template <typename T> struct Expander : TableExpander<T> {
     using TableExpander<T>::TableExpander;
 };
-template <>
-struct Expander<float> {
+template <> struct Expander<float> {
     float32x4_t one, zero;
 
     Expander(float one_, float zero_) : one(vdupq_n_f32(one_)), zero(vdupq_n_f32(zero_)) {}
     void operator()(Word word, float* out) const {
         const uint32x4_t bit = {1, 2, 4, 8};
         for (int i = 0; i < 64; i += 4) {
-            const uint32x4_t nibble = vdupq_n_u32(static_cast<std::uint32_t>((word >> i) & 0xf));
+            const uint32x4_t nibble = vdupq_n_u32(static_cast<uint32_t>((word >> i) & 0xf));
             vst1q_f32(out + i, vbslq_f32(vtstq_u32(nibble, bit), one, zero));
         }
     }

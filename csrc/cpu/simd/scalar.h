@@ -35,10 +35,10 @@ static inline Vec add_bytes(Vec total, Vec bytes) {
     const Word pairs = (bytes.v & 0x00ff00ff00ff00ffu) + ((bytes.v >> 8) & 0x00ff00ff00ff00ffu);
     return {total.v + ((pairs * 0x0001000100010001u) >> 48)};
 }
-static inline std::uint64_t sum_lanes(Vec total) { return total.v; }
+static inline uint64_t sum_lanes(Vec total) { return total.v; }
 
 // 64 bytes of 0 or 1 to 64 bits: one multiplication moves the low bits of eight bytes into the top byte.
-static inline Word bytes_to_bits(const std::uint8_t* bytes) {
+static inline Word bytes_to_bits(const uint8_t* bytes) {
     Word word = 0;
     for (int i = 0; i < 8; ++i) {
         Word eight;  // the package asks for little-endian machines
@@ -51,12 +51,11 @@ static inline Word bytes_to_bits(const std::uint8_t* bytes) {
 // Signs of 64 coordinates: bit i is set where x[i] < 0 / x[i] == 0 / x[i] is NaN, by integer comparison,
 // so that no floating-point mode (flush to zero) changes a vote. "Greater than -0.0, unsigned" is "greater than 0,
 // signed" once the sign bit is flipped, and that compilers vectorise even for the oldest CPUs.
-template <typename F>
-static inline SignMasks sign_masks(const typename F::Storage* x) {
+template <typename F> static inline SignMasks sign_masks(const typename F::Storage* x) {
     using Signed = typename std::make_signed<typename F::Bits>::type;
     typename F::Bits u[64];
     std::memcpy(u, x, sizeof u);
-    std::uint8_t negative[64], zero[64], nan[64];
+    uint8_t negative[64], zero[64], nan[64];
     for (int i = 0; i < 64; ++i) negative[i] = static_cast<Signed>(u[i] ^ F::kSign) > 0;
     for (int i = 0; i < 64; ++i) zero[i] = (u[i] & F::kMagnitude) == 0;
     for (int i = 0; i < 64; ++i) nan[i] = static_cast<Signed>(u[i] & F::kMagnitude) > static_cast<Signed>(F::kInfinity);
@@ -64,15 +63,14 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
 }
 
 // Read the negative mask alone, and note the largest magnitude, which tells whether any coordinate was NaN.
-template <typename F, std::size_t = sizeof(typename F::Bits)>
-struct SignReader {
+template <typename F, size_t = sizeof(typename F::Bits)> struct SignReader {
     using Signed = typename std::make_signed<typename F::Bits>::type;
     Signed largest = 0;
 
     Word negative(const typename F::Storage* x) {
         typename F::Bits u[64];
         std::memcpy(u, x, sizeof u);
-        std::uint8_t mask[64];
+        uint8_t mask[64];
         for (int i = 0; i < 64; ++i) mask[i] = static_cast<Signed>(u[i] ^ F::kSign) > 0;
         for (int i = 0; i < 64; ++i) {
             const Signed magnitude = static_cast<Signed>(u[i] & F::kMagnitude);
@@ -84,8 +82,7 @@ struct SignReader {
 };
 
 // Old CPUs cannot compare 64-bit lanes: a sum carries into the sign bit instead.
-template <typename F>
-struct SignReader<F, 8> {
+template <typename F> struct SignReader<F, 8> {
     Word nans = 0;
 
     Word negative(const typename F::Storage* x) {
@@ -107,12 +104,11 @@ struct SignReader<F, 8> {
     bool saw_nan() const { return nans >> 63; }
 };
 
-template <typename T>
-using Expander = TableExpander<T>;
+template <typename T> using Expander = TableExpander<T>;
 
 // Floats and as many halves: narrow() rounds to nearest even; where results are stored, a NaN gets its one form.
 using Floats = float;
-using Halves = std::uint16_t;
+using Halves = uint16_t;
 static inline Floats widen(Halves half) { return half_to_float(half); }
 static inline Halves narrow(Floats x) { return float_to_half(x); }
 static inline Halves narrow_with_one_nan(Floats x) { return float_to_half(x); }

@@ -1,8 +1,7 @@
 // What AVX2 and AVX-512 share: signs of 64 coordinates over the Lanes of either (see scalar.h for what they are),
 // stores past the cache, and prefetching.
 
-template <typename F>
-static inline SignMasks sign_masks(const typename F::Storage* x) {
+template <typename F> static inline SignMasks sign_masks(const typename F::Storage* x) {
     using L = Lanes<F>;
     const auto sign = L::set(F::kSign), magnitude = L::set(F::kMagnitude), infinity = L::set(F::kInfinity);
     SignMasks out{0, 0, 0};
@@ -23,8 +22,7 @@ static inline SignMasks sign_masks(const typename F::Storage* x) {
     return out;
 }
 
-template <typename F>
-struct SignReader {
+template <typename F> struct SignReader {
     using L = Lanes<F>;
     decltype(L::set(0)) watched = L::set(0);
 
