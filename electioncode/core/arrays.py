@@ -23,10 +23,8 @@ _FLOATS = " or ".join(FLOAT_NAMES)
 
 
 class _Arrays:
-    @property
-    def eager(self) -> Any:
-        """The kind that holds the memory: this one, where nothing is traced."""
-        return self
+    def __init__(self) -> None:
+        self.eager: Any = self  # the kind that holds the memory: this one, where nothing is traced
 
     def integers(self, a: Any) -> Any:
         """Return what the core counted as an array of this kind."""
@@ -93,8 +91,8 @@ class TorchArrays(_Arrays):
     def __init__(self) -> None:
         import torch
 
-        self.torch = torch
-        self.word = torch.int64
+        super().__init__()
+        self.torch, self.word = torch, torch.int64
         self._numpy = NumpyArrays()
 
     def empty(self, shape: tuple[int, ...], dtype: Any = "int64") -> Any:
@@ -137,8 +135,8 @@ class CudaArrays(_Arrays):
     def __init__(self, native: Any, device: Device) -> None:
         import torch
 
-        self.torch = torch
-        self.word = torch.int64
+        super().__init__()
+        self.torch, self.word = torch, torch.int64
         self.device = device
         self.core: Any = CudaOps(native, device)
 

@@ -41,15 +41,17 @@ def _rows(votes: PackedSigns | Sequence[PackedSigns], function: str) -> tuple[An
 
 
 def _weights(weights: Any, n: int, function: str) -> list[int] | None:
-    if weights is None or (isinstance(weights, list) and len(weights) == n and all(type(w) is int for w in weights)):
+    if weights is None:
+        return None
+    if isinstance(weights, list) and len(weights) == n and all(type(w) is int for w in weights):
         values = weights  # as a graph of torch.compile can hold them
     else:
         array = np.asarray(weights)
         if array.shape != (n,) or array.dtype.kind not in "iu":
             raise ValueError(f"{function}: weights must be {n} integers, got {array.dtype} of shape {array.shape}")
         values = array.tolist()
-    if values is not None and sum([abs(w) for w in values]) > MAX_TOTAL_WEIGHT:
-        total = sum([abs(w) for w in values])
+    total = sum([abs(w) for w in values])
+    if total > MAX_TOTAL_WEIGHT:
         raise ValueError(f"{function}: absolute weights must sum to at most 2**40, got {total}")
     return values
 
