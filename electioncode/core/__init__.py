@@ -18,7 +18,6 @@ from electioncode.core.backend import (
     set_instruction_set,
     set_num_threads,
     synchronize,
-    traceable_backend_of,
 )
 from electioncode.core.checks import (
     NAN,

@@ -23,8 +23,14 @@ _FLOATS = " or ".join(FLOAT_NAMES)
 
 
 class _Arrays:
+    torch: Any = None
+
     def __init__(self) -> None:
         self.eager: Any = self  # the kind that holds the memory: this one, where nothing is traced
+
+    def in_graph(self, a: Any) -> Any:
+        """Return this kind or, where torch.compile traces the tensor, that of the graph which is being written."""
+        return self if self.torch is None or not is_traced(self.torch, a) else TracedArrays(self)
 
     def integers(self, a: Any) -> Any:
         """Return what the core counted as an array of this kind."""
@@ -184,7 +190,7 @@ class TracedArrays:
 
     name = "traced"
 
-    def __init__(self, eager: TorchArrays | CudaArrays) -> None:
+    def __init__(self, eager: Any) -> None:
         from electioncode.core import traced
 
         self.eager = eager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electioncode.core import native
-from electioncode.core.arrays import CudaArrays, Device, NumpyArrays, TorchArrays, TracedArrays, is_traced
+from electioncode.core.arrays import CudaArrays, Device, NumpyArrays, TorchArrays
 from electioncode.core.native import cpu
 
 if TYPE_CHECKING:
@@ -37,14 +37,6 @@ def backend_of(a: Any, function: str, argument: str = "x") -> Backend:
             _torch = TorchArrays()
         return _torch
     raise TypeError(f"{function}: {argument} must be a NumPy array or a torch tensor, got {type(a).__name__}")
-
-
-def traceable_backend_of(a: Any, function: str, argument: str = "x") -> Any:
-    """Return the backend of an array, or of the graph that is being written where torch.compile traces the tensor."""
-    backend = backend_of(a, function, argument)
-    if backend is not _numpy and is_traced(backend.torch, a):  # type: ignore[union-attr]
-        return TracedArrays(backend)  # type: ignore[arg-type]
-    return backend
 
 
 def backend_on(device: Any) -> Backend:
