@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from electioncode.core.arrays import TracedArrays, is_traced
 from electioncode.core.backend import (
     Backend,
     backend_of,
@@ -34,3 +37,12 @@ from electioncode.core.checks import (
 from electioncode.core.native import checksum, cpu
 from electioncode.core.wire import FrameError
 from electioncode.core.words import full_mask, popcounts, words_for
+
+
+def in_graph(backend: Backend, a: Any) -> Any:
+    """Return the backend or, where torch.compile traces the tensor, that of the graph which is being written."""
+    if backend.torch is None or not is_traced(backend.torch, a):
+        return backend
+    from electioncode.core import traced
+
+    return TracedArrays(backend, traced)

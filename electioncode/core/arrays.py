@@ -28,10 +28,6 @@ class _Arrays:
     def __init__(self) -> None:
         self.eager: Any = self  # the kind that holds the memory: this one, where nothing is traced
 
-    def in_graph(self, a: Any) -> Any:
-        """Return this kind or, where torch.compile traces the tensor, that of the graph which is being written."""
-        return self if self.torch is None or not is_traced(self.torch, a) else TracedArrays(self)
-
     def integers(self, a: Any) -> Any:
         """Return what the core counted as an array of this kind."""
         return a
@@ -186,19 +182,14 @@ class TracedArrays:
 
     Args:
         eager: the kind that the tensors will be of when the graph runs.
+        operators: the module `traced`.
     """
 
     name = "traced"
 
-    def __init__(self, eager: Any) -> None:
-        from electioncode.core import traced
-
-        self.eager = eager
-        self.core: Any = traced
-        self.word = eager.word
-
-    def empty(self, shape: tuple[int, ...], dtype: Any = "int64") -> torch.Tensor:
-        return self.eager.empty(shape, dtype)
+    def __init__(self, eager: Any, operators: Any) -> None:
+        self.eager, self.core = eager, operators
+        self.word, self.empty = eager.word, eager.empty
 
     def _unchanged(self, a: torch.Tensor, function: str = "") -> torch.Tensor:
         return a

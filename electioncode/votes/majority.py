@@ -24,7 +24,7 @@ def _rows(votes: PackedSigns | Sequence[PackedSigns], function: str) -> tuple[An
     if isinstance(votes, PackedSigns):
         if votes.ndim != 2:
             raise ValueError(f"{function}: votes must have shape (n, d), got {votes.shape}")
-        backend = votes.backend.in_graph(votes.words)
+        backend = core.in_graph(votes.backend, votes.words)
         return (*votes.arrays(backend), votes.shape[0], votes.d, backend)
     voters = list(votes)
     if not voters:
@@ -35,7 +35,7 @@ def _rows(votes: PackedSigns | Sequence[PackedSigns], function: str) -> tuple[An
             raise ValueError(f"{function}: every voter must have shape ({d},) like the first, got {v.shape}")
     if any(v.backend.core is not voters[0].backend.core for v in voters):
         raise TypeError(f"{function}: every voter must be on the device of the first")
-    backend = voters[0].backend.in_graph(voters[0].words)
+    backend = core.in_graph(voters[0].backend, voters[0].words)
     pairs = [v.arrays(None if backend is backend.eager else backend) for v in voters]
     return [p[0] for p in pairs], [p[1] for p in pairs], len(voters), d, backend
 

@@ -104,7 +104,7 @@ class PackedSigns:
 
         Equals ``np.where(bits, 1, -1) * voted``. Raises TypeError for another dtype.
         """
-        backend = self.backend.in_graph(self.words)
+        backend = core.in_graph(self.backend, self.words)
         if out is None:
             out = backend.empty(self.shape, "float32" if dtype is None else dtype)
         elif tuple(out.shape) != self.shape:
@@ -167,7 +167,7 @@ def pack(
     Equals ``np.packbits(x >= 0, axis=-1, bitorder="little")`` in whole words. Signs are taken by comparing
     integers, so flush-to-zero modes change nothing. (Election Coding, Section 2: m_j = sign of partition j's gradient.)
     """
-    backend = core.backend_of(x, "pack").in_graph(x)
+    backend = core.in_graph(core.backend_of(x, "pack"), x)
     zeros = core.choice("pack", "zero", zero, core.ZERO)
     nans = core.choice("pack", "nan", nan, core.NAN)
     keys = core.key("pack", seed=seed, step=step, stream=stream)
